@@ -1,0 +1,34 @@
+"""scrutable: read what training teaches a language model, in sentences, and measure how much of it they carry.
+
+This is the package's face. A name is looked up in `_FACE` when it is first asked for, so that `import scrutable` costs
+milliseconds and torch is imported only by what needs it. Nothing inside the package imports the face: the floors begin
+below it, and only the user stands here.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# name -> the module that defines it
+_FACE: dict[str, str] = {
+    "Run": "scrutable.core.journal",
+    "UserError": "scrutable.core.errors",
+    "list_runs": "scrutable.core.journal",
+}
+
+__all__ = ["__version__", *sorted(_FACE)]  # noqa: PLE0604 (made from the table)
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that defines `name`, and remember the value (PEP 562)."""
+    module = _FACE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'scrutable' has no attribute {name!r}")
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All names of the face, imported or not."""
+    return sorted({*globals(), *_FACE})

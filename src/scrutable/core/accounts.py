@@ -1,0 +1,117 @@
+"""Accounts: what a lens says of a change, and what of it holds.
+
+An `Account` is separate claims with their evidence and cost. A `Fidelity` says how much of the change comes back when
+the *before* is given the text, and always stands beside its nulls. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from scrutable.core.records import Record, Usage
+
+
+class Interval(Record):
+    """A number with its interval (95% unless said). `low`/`high` are None when there was nothing to resample."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int | None = Field(default=None, description="number of tasks behind it")
+
+
+class Slice(Record):
+    """The tasks on which a claim holds: found, not given. `words` are those of the prompt that mark it."""
+
+    says: str = Field(default="on every task", description="the slice in words")
+    words: tuple[str, ...] = Field(default=(), description="a task is inside when its prompt has this run of words")
+    share: float | None = Field(default=None, description="share of tasks inside")
+
+
+class Evidence(Record):
+    """One task seen before and after."""
+
+    task: str = Field(description="key of the task")
+    prompt: str
+    before: str = Field(description="an answer of the before")
+    after: str = Field(description="an answer of the after")
+    with_text: str | None = Field(default=None, description="an answer of the before given the text")
+    note: str = ""
+
+
+class Claim(Record):
+    """One thing a lens says changed."""
+
+    says: str = Field(description="the claim to people")
+    text: str | None = Field(default=None, description="a sentence that can be given to a model, or None")
+    slice: Slice = Slice()
+    before: float | None = Field(default=None, description="rate before, inside the slice")
+    after: float | None = Field(default=None, description="rate after, inside the slice")
+    outside: float | None = Field(default=None, description="rate after, outside the slice")
+    nats: float | None = Field(
+        default=None, description="divergence carried by it, nats an answer averaged over all tasks"
+    )
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Artifact(Record):
+    """A file left in the run folder."""
+
+    path: str = Field(description="relative to the run folder")
+    says: str
+
+
+class Account(Record):
+    """What one lens says of one change. The account's text joins its claims' texts."""
+
+    lens: str
+    claims: tuple[Claim, ...] = ()
+    usage: Usage = Usage()
+    artifacts: tuple[Artifact, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="what the reader must know: failures counted, limits met")
+
+    @property
+    def text(self) -> str:
+        """The claims' texts, joined."""
+        return " ".join(c.text for c in self.claims if c.text)
+
+
+class Share(Record):
+    """A share recovered by a text, beside the same share for its nulls. None where no share may be printed."""
+
+    name: str = Field(description="kl, kl_base, js, reward, true_reward")
+    value: Interval | None = None
+    unrelated: tuple[float, ...] = Field(default=(), description="the share of each unrelated text")
+    random: tuple[float, ...] = Field(default=(), description="the share of each random text of equal length")
+    shuffled: float | None = Field(
+        default=None, description="the same words shuffled: not a null, a question about word order"
+    )
+    why_not: str = Field(default="", description="why no share is printed")
+
+
+class Fidelity(Record):
+    """How much of a change a text carries. Divergences in nats a whole answer."""
+
+    text: str
+    tasks: int
+    answers: int = Field(description="answers per task")
+    split: Literal["search", "keep", "report", "all"] = "report"
+    changed: bool = Field(description="False: nothing measurable changed, and no share is printed")
+    threshold: float = Field(description="the KL(tuned || base) at or below which nothing measurable changed")
+    threshold_from: str = Field(description="'twins' or 'stated'")
+    kl: Interval = Field(description="KL(tuned || base) along the tuned model's answers")
+    kl_left: Interval = Field(description="KL(tuned || base + text) along the tuned model's answers")
+    kl_base: Interval = Field(description="KL(tuned || base) along the base's answers")
+    js: Interval = Field(description="Jensen-Shannon divergence of tuned and base, along the answers of both")
+    twins: tuple[float, ...] = Field(default=(), description="KL(twin || base) of each twin")
+    shares: tuple[Share, ...] = ()
+    rewards: dict[str, Interval] = Field(default_factory=dict, description="base, tuned, base + text: proxy and true")
+    fluency: dict[str, Interval] = Field(default_factory=dict, description="of base, tuned, base + text")
+    notes: tuple[str, ...] = ()
+    usage: Usage = Usage()
+
+    def share(self, name: str) -> Share | None:
+        """Return the share of that name, or None."""
+        return next((s for s in self.shares if s.name == name), None)

@@ -1,0 +1,28 @@
+"""The protocol of lenses: a way to read a Change. A new method is one file with one of these."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from scrutable.core.accounts import Account
+from scrutable.core.journal import Run
+from scrutable.core.records import Task
+from scrutable.measure.change import Change
+
+
+@runtime_checkable
+class Lens(Protocol):
+    """Reads what changed, and says so in claims."""
+
+    @property
+    def name(self) -> str:
+        """One word, the name of its file."""
+        ...
+
+    def read(self, change: Change, tasks: list[Task], run: Run) -> Account:
+        """Read the change on these (search) tasks.
+
+        Contract: every completed batch is an event of `run`, so that a killed reading resumes; artifacts are written
+        before the event that names them; an account of an unchanged pair has no claims.
+        """
+        ...

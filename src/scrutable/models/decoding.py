@@ -1,0 +1,172 @@
+"""Decoding: answers drawn, and answers scored, by one loop over a key-value cache.
+
+transformers' own `generate` is not used: it obeys a model's generation_config (top-k, top-p, repetition penalties),
+draws from the global generator, and takes about as long again on small models. Here the whole distribution is
+drawn from, by one uniform number for each answer and step, so a draw depends on neither its batch nor other answers.
+
+Prompts are padded on the left and passed through once each, however many answers follow; answers are padded on the
+right. Masked padding and explicit positions keep a row independent of its neighbours, up to rounding. Shapes: B
+answers, U unique prompts, P prompt tokens, A answer tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrutable.core.errors import ModelFailure
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How answers are drawn: temperature (0 is greedy), most tokens, ids that end an answer, size of the vocabulary."""
+
+    temperature: float
+    limit: int
+    ends: frozenset[int]
+    vocabulary: int
+
+
+def draw_answers(
+    module: Any, prompts: Sequence[Sequence[int]], uniforms_BA: torch.Tensor, how: Drawing
+) -> list[list[int]]:
+    """Answer each prompt; an answer that ended has its end token last.
+
+    uniforms_BA: float64 in [0, 1), on the CPU; column t draws answer token t.
+    Errors: ModelFailure when the model's logits are not numbers.
+    """
+    import torch
+
+    uniforms_BA = uniforms_BA.to(module.device)
+    ends = torch.tensor(sorted(how.ends), device=module.device, dtype=torch.long)
+    answers: list[list[int]] = [[] for _ in prompts]
+    alive = torch.arange(len(prompts), device=module.device)
+    with torch.no_grad():
+        logits_BV, state = _prefill(module, prompts)
+        for step in range(how.limit):
+            tokens_B = _pick(logits_BV[:, : how.vocabulary], uniforms_BA[alive, step], how.temperature)
+            for row, token in zip(alive.tolist(), tokens_B.tolist(), strict=True):
+                answers[row].append(token)
+            going = ~torch.isin(tokens_B, ends)
+            if step + 1 == how.limit or not bool(going.any()):
+                break
+            if not bool(going.all()):  # finished answers leave the batch: the cache is copied each step anyway
+                state.select(going.nonzero()[:, 0])
+                alive, tokens_B = alive[going], tokens_B[going]
+            logits_BV = state.forward(tokens_B[:, None])[:, -1]
+    return answers
+
+
+def score_answers(
+    module: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], vocabulary: int
+) -> list[torch.Tensor]:
+    """Return log-probabilities [len(answer), vocabulary], float32, of each answer after its prompt."""
+    import torch
+
+    with torch.no_grad():
+        first_BV, state = _prefill(module, prompts)
+        parts = [first_BV[:, None, :vocabulary]]
+        longest = max(len(answer) for answer in answers)
+        if longest > 1:
+            shape = (len(answers), longest - 1)
+            ids_BA = torch.zeros(shape, dtype=torch.long)
+            real_BA = torch.zeros(shape, dtype=torch.long)
+            for row, answer in enumerate(answers):
+                ids_BA[row, : len(answer) - 1] = torch.tensor(answer[:-1], dtype=torch.long)
+                real_BA[row, : len(answer) - 1] = 1
+            parts.append(state.forward(ids_BA.to(module.device), real_BA.to(module.device))[:, :, :vocabulary])
+        logits_BAV = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        return [logits_BAV[row, : len(answer)].float().log_softmax(-1) for row, answer in enumerate(answers)]
+
+
+def score_alone(module: Any, prompt: Sequence[int], answer: Sequence[int], vocabulary: int) -> torch.Tensor:
+    """The same for one answer without a cache: for models whose cache cannot be continued by several tokens."""
+    import torch
+
+    with torch.no_grad():
+        ids = torch.tensor([[*prompt, *answer]], device=module.device)
+        rows = module(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1, :vocabulary]
+        found: torch.Tensor = rows.float().log_softmax(-1)
+        return found
+
+
+def continues(module: Any) -> bool:
+    """Whether the model's cache holds keys and values (which any number of tokens can follow), not a running state."""
+    kinds = getattr(module.config.get_text_config(), "layer_types", None) or ("full_attention",)
+    return all(kind in ("full_attention", "sliding_attention") for kind in kinds)
+
+
+class _State:
+    """The cache of a batch, its mask, and the next position of each row."""
+
+    def __init__(self, module: Any, cache: Any, mask: torch.Tensor, positioned: bool) -> None:
+        self.module = module
+        self.cache = cache
+        self.mask = mask
+        self.positioned = positioned
+
+    def select(self, rows: torch.Tensor) -> None:
+        self.cache.reorder_cache(rows)
+        self.mask = self.mask[rows]
+
+    def forward(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+        """Pass further tokens [B, n]; return logits [B, n, rows of the embedding]."""
+        import torch
+
+        seen = self.mask.sum(-1, keepdim=True)
+        self.mask = torch.cat([self.mask, torch.ones_like(ids) if real is None else real], dim=1)
+        ahead = torch.arange(ids.shape[1], device=ids.device)[None]
+        where = {"position_ids": seen + ahead} if self.positioned else {}
+        out = self.module(input_ids=ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **where)
+        self.cache = out.past_key_values
+        logits: torch.Tensor = out.logits
+        return logits
+
+
+def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _State]:
+    """Pass each unique prompt once; return last logits [B, rows] and the state for all B."""
+    import torch
+
+    order: dict[tuple[int, ...], int] = {}
+    which = [order.setdefault(tuple(prompt), len(order)) for prompt in prompts]
+    width = max(len(prompt) for prompt in order)
+    ids_UP = torch.zeros((len(order), width), dtype=torch.long)
+    mask_UP = torch.zeros((len(order), width), dtype=torch.long)
+    for prompt, row in order.items():
+        ids_UP[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask_UP[row, width - len(prompt) :] = 1
+    ids_UP, mask_UP = ids_UP.to(module.device), mask_UP.to(module.device)
+    takes = inspect.signature(module.forward).parameters
+    extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+    if "position_ids" in takes:
+        extra["position_ids"] = (mask_UP.cumsum(-1) - 1).clamp(min=0)
+    out = module(input_ids=ids_UP, attention_mask=mask_UP, use_cache=True, **extra)
+    state = _State(module, out.past_key_values, mask_UP, "position_ids" in takes)
+    logits = out.logits[:, -1]
+    if len(order) < len(prompts) or which != sorted(which):
+        rows = torch.tensor(which, device=module.device)
+        state.select(rows)
+        logits = logits[rows]
+    return logits, state
+
+
+def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Draw a token for each row by inverting the cumulative distribution at its uniform number."""
+    import torch
+
+    if temperature == 0:
+        if bool(logits_BV.isnan().any()):
+            raise ModelFailure("the logits are not numbers: load the model with dtype float32")
+        return logits_BV.argmax(-1)
+    mass_BV = (logits_BV.float() / temperature).softmax(-1).cumsum(-1, dtype=torch.float64)
+    total_B1 = mass_BV[:, -1:]
+    if bool(total_B1.isnan().any()):
+        raise ModelFailure("the logits are not numbers: load the model with dtype float32")
+    # right=True: the first token whose mass lies above the number, so one of probability 0 is never drawn.
+    found = torch.searchsorted(mass_BV, uniforms_B[:, None] * total_B1, right=True)
+    return found[:, 0].clamp(max=logits_BV.shape[1] - 1)

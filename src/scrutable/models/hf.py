@@ -1,0 +1,360 @@
+"""Models of transformers, opened: answers, exact log-probabilities, and adapters on shared weights.
+
+`load_model` takes a transformers directory, a hub name, a PEFT adapter directory (its base is taken from its config),
+or "pidgin", the built-in model. Left out: quantising, sharding over devices, merging; what transformers loads onto one
+device is what is read. Weights are frozen: whoever trains loads their own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrutable.core.errors import ModelFailure, UserError, boundary
+from scrutable.core.records import Conversation, Generation, Sampling, Usage, digest_of
+from scrutable.models.adapters import SharedWeights, adapter_digest, base_of
+from scrutable.models.chat import Chat
+from scrutable.models.decoding import Drawing, continues, draw_answers, score_alone, score_answers
+from scrutable.models.source import BUILT_IN, Source, find_source, has_tokenizer, read_json, weights_digest
+
+if TYPE_CHECKING:
+    import torch
+
+_LOGITS_ON_CPU = 2**26  # numbers of one batch of logits: 256 MB in float32
+_LOGITS_ON_GPU = 2**29
+
+
+class HFModel:
+    """A transformers model in memory, with one adapter on or none: an OpenModel.
+
+    Views made by `with_adapter` share the weights and take turns under a lock. Log-probabilities come back on the
+    model's device. An instance is safe to use from several threads, one at a time.
+    """
+
+    def __init__(
+        self, weights: SharedWeights, chat: Chat, *, name: str, identity: str, adapter: str | None = None, batch_size: int = 128
+    ) -> None:
+        self._weights = weights
+        self._chat = chat
+        self._adapter = adapter
+        self._name = name
+        self._identity = identity
+        self.batch_size = batch_size
+        self.base: HFModel = self
+        config = weights.module.config
+        generation = getattr(weights.module, "generation_config", None)
+        self.ends = chat.end_tokens(getattr(config, "eos_token_id", None), getattr(generation, "eos_token_id", None))
+        self._positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self._size = max(chat.vocabulary.values()) + 1
+
+    @property
+    def name(self) -> str:
+        """The directory's last part, the hub name, or "pidgin"."""
+        return self._name
+
+    @property
+    def identity(self) -> str:
+        """Hash of weights, config, tokenizer, chat template and options, and adapter."""
+        return self._identity
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._chat.tokenizer
+
+    @property
+    def module(self) -> Any:
+        """The transformers module. Which adapter is on is only certain within `opened()`."""
+        return self._weights.module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        found: torch.device = self._weights.module.device
+        return found
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Token string -> id, of tokens that the model has a row for."""
+        return self._chat.vocabulary
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """Hold the module with this view's adapter on: for hooks and gradients."""
+        return self._weights.active(self._adapter)
+
+    def with_adapter(self, folder: str | Path) -> HFModel:
+        """Return this base with the adapter of `folder`, sharing the weights.
+
+        An adapter directory that has its own tokenizer (a chat template, say) speaks by that.
+        Errors: UserError when the adapter is missing, pickled, or of another base.
+        """
+        source = find_source(folder)
+        if not source.adapter:
+            raise UserError(f"{folder} is a full model, not an adapter: load it by itself")
+        _check_base(source.folder, self)
+        chat = self._chat
+        if has_tokenizer(source.folder):
+            chat = Chat(_tokenizer(source.folder, trust=False), _rows(self.module), self._chat.options)
+        identity = digest_of([self.base.identity, adapter_digest(source.folder), chat.identity])
+        adapter = self._weights.load(source.folder)
+        view = HFModel(
+            self._weights, chat, name=source.name, identity=identity, adapter=adapter, batch_size=self.batch_size
+        )
+        view.base = self.base
+        return view
+
+    def encode(self, conversation: Conversation) -> list[int]:
+        """Token ids up to where the answer begins (see `chat.py`). Errors: ModelFailure when the template refuses."""
+        ids = self._chat.encode(conversation)
+        if not ids:
+            raise ModelFailure("the prompt has no tokens")
+        return ids
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Token ids of an answer's text, without an end token."""
+        return self._chat.encode_answer(answer)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of answer tokens, special tokens left out."""
+        return self._chat.decode(tokens)
+
+    def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Generation]:
+        """Answer each conversation, in order, from the whole distribution; nothing global is drawn from or changed."""
+        import torch
+
+        made: list[Generation | None] = [None] * len(conversations)
+        prompts: list[list[int]] = []
+        for row, conversation in enumerate(conversations):
+            try:
+                prompts.append(self.encode(conversation))
+                if self._room(len(prompts[-1])) < 1:
+                    raise ModelFailure(f"the prompt's {len(prompts[-1])} tokens fill the model's {self._positions} positions")
+            except ModelFailure as failure:
+                prompts[row:] = [[]]
+                made[row] = Generation(failure=str(failure))
+        source = torch.Generator().manual_seed(sampling.seed % 2**63)
+        uniforms = torch.rand((len(prompts), sampling.max_tokens), generator=source, dtype=torch.float64)
+
+        def work(rows: list[int]) -> None:
+            began = time.perf_counter()
+            batch = [prompts[row] for row in rows]
+            limit = min(sampling.max_tokens, self._room(max(map(len, batch))))
+            how = Drawing(sampling.temperature, limit, self.ends, self._size)
+            try:
+                with self.opened() as module, boundary(ModelFailure):
+                    answers = draw_answers(module, batch, uniforms[rows], how)
+            except ModelFailure as failure:
+                _pass_on(failure, torch.OutOfMemoryError)
+                for row in rows:
+                    made[row] = Generation(failure=str(failure))
+                return
+            seconds = (time.perf_counter() - began) / len(rows)
+            for row, answer in zip(rows, answers, strict=True):
+                made[row] = self._generation(answer, len(prompts[row]), seconds)
+
+        _batched([row for row in range(len(prompts)) if made[row] is None], prompts, self.batch_size, work)
+        return [generation for generation in made if generation is not None]
+
+    def logprobs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Exact log-probabilities along answers: float32 [len(answer), vocabulary] each, on the model's device.
+
+        The vocabulary reaches to the tokenizer's last token; padding rows of the embedding take no part in the softmax.
+        Errors: UserError when a pair is longer than the model's positions, or a prompt is empty.
+        """
+        import torch
+
+        found: list[torch.Tensor] = [torch.empty(0)] * len(answers)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            if not prompt:
+                raise UserError("a prompt without tokens has no next-token distribution: give it at least one token")
+            if self._positions is not None and len(prompt) + len(answer) > self._positions:
+                raise UserError(
+                    f"a prompt and answer of {len(prompt) + len(answer)} tokens do not fit "
+                    f"the {self._positions} positions of {self.name}: use shorter prompts or fewer answer tokens"
+                )
+        longest = max(map(len, answers), default=0)
+        most = (_LOGITS_ON_CPU if self.device.type == "cpu" else _LOGITS_ON_GPU) // max(1, longest * _rows(self.module))
+
+        def work(rows: list[int]) -> None:
+            batch, told = [prompts[row] for row in rows], [answers[row] for row in rows]
+            with self.opened() as module:
+                if continues(module):
+                    tensors = score_answers(module, batch, told, self._size)
+                else:
+                    tensors = [score_alone(module, *pair, self._size) for pair in zip(batch, told, strict=True)]
+            for row, tensor in zip(rows, tensors, strict=True):
+                found[row] = tensor
+
+        _batched([row for row, a in enumerate(answers) if a], prompts, max(1, min(most, self.batch_size)), work)
+        for row, answer in enumerate(answers):
+            if not answer:
+                found[row] = torch.empty((0, self._size), device=self.device)
+        return found
+
+    def _generation(self, answer: list[int], prompt_tokens: int, seconds: float) -> Generation:
+        usage = Usage(generations=1, prompt_tokens=prompt_tokens, answer_tokens=len(answer), seconds=seconds)
+        text = self.decode(answer)
+        return Generation(answer=text, tokens=tuple(answer), complete=answer[-1] in self.ends, usage=usage)
+
+    def _room(self, prompt: int) -> int:
+        return 2**31 if self._positions is None else self._positions - prompt
+
+
+def load_model(
+    source: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int = 128,
+    chat_options: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+) -> HFModel:
+    """Load a model: a transformers directory, a hub name, a PEFT adapter directory, or "pidgin".
+
+    device: "auto" takes a GPU where there is one. dtype: "auto" is float32 on the CPU, and the checkpoint's own on a
+    GPU. chat_options: passed to the chat template, such as {"enable_thinking": False}. trust_remote_code: run code
+    that lies beside the weights. An adapter comes back with its base as `.base`.
+    Errors: UserError, one line that says what to do.
+    """
+    found = find_source(source, trust_remote_code=trust_remote_code)
+    if found.adapter:
+        base = load_model(
+            base_of(found.folder),
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            chat_options=chat_options,
+            trust_remote_code=trust_remote_code,
+        )
+        return base.with_adapter(found.folder)
+    module = _module(found, _device(device), dtype, trust_remote_code)
+    chat = Chat(_tokenizer(found.folder, trust=trust_remote_code), _rows(module), chat_options)
+    identity = _base_identity(found.folder, chat)
+    return HFModel(SharedWeights(module, found.name), chat, name=found.name, identity=identity, batch_size=batch_size)
+
+
+def _base_identity(folder: Path, chat: Chat) -> str:
+    config = read_json(folder / "config.json")
+    for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"):
+        config.pop(key, None)
+    return digest_of({"weights": weights_digest(folder), "config": config, "chat": chat.identity})
+
+
+def _check_base(folder: Path, given: HFModel) -> None:
+    """Refuse an adapter whose config names another base that is here and has other weights.
+
+    A base that is not here any more (moved, renamed, another machine's path) cannot be compared; shapes still are.
+    """
+    try:
+        named = base_of(folder)
+        place = find_source(named).folder if Path(named).is_dir() or named == BUILT_IN else None
+    except UserError:
+        return
+    mine = Path(given.module.name_or_path)
+    if place is None or not mine.is_dir() or place.resolve() == mine.resolve():
+        return
+    if weights_digest(place) != weights_digest(mine):
+        raise UserError(f"{folder} was trained on {place}, not on {mine}: give that base")
+
+
+def _module(source: Source, device: str, dtype: str, trust: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    wanted = ("float32" if device == "cpu" else "auto") if dtype == "auto" else dtype
+    if wanted not in ("auto", "float32", "bfloat16", "float16"):
+        raise UserError(f"dtype {dtype!r} is unknown: use auto, float32, bfloat16 or float16")
+    try:
+        with boundary(ModelFailure), _quietly(), torch.random.fork_rng(devices=[]):
+            module, told = AutoModelForCausalLM.from_pretrained(
+                source.folder,
+                dtype=wanted if wanted == "auto" else getattr(torch, wanted),
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, in one line
+                trust_remote_code=trust,
+            )
+            module = module.to(device).eval().requires_grad_(False)
+    except ModelFailure as failure:
+        hint = "" if trust else " (code beside the weights is run only with trust_remote_code)"
+        raise UserError(f"{source.folder} cannot be loaded: {failure.args[0]}{hint}") from failure
+    wrong = sorted(told["missing_keys"]) + sorted(str(entry[0]) for entry in told["mismatched_keys"])
+    if wrong:
+        raise UserError(
+            f"the weights in {source.folder} do not fit its config.json: {len(wrong)} tensors are missing or of another "
+            f"shape, {wrong[0]} among them; save the model again"
+        )
+    if source.name == BUILT_IN:
+        module.name_or_path = BUILT_IN  # so that adapters trained on it name it, not this machine's path
+    return module
+
+
+def _tokenizer(folder: Path, *, trust: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with boundary(ModelFailure), _quietly():
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    except ModelFailure as failure:
+        raise UserError(f"the tokenizer in {folder} cannot be loaded: {failure.args[0]}") from failure
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = wanted.partition(":")[0]
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no GPU that torch can use: choose device cpu")
+    if kind not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {wanted!r} is unknown: use auto, cpu, cuda or mps")
+    return wanted
+
+
+def _rows(module: Any) -> int:
+    return int(module.get_input_embeddings().weight.shape[0])
+
+
+def _pass_on(failure: ModelFailure, kind: type[Exception]) -> None:
+    if isinstance(failure.__cause__, kind):
+        raise failure.__cause__
+
+
+def _batched(rows: list[int], prompts: Sequence[Sequence[int]], size: int, work: Callable[[list[int]], None]) -> None:
+    """Work through rows in batches of similar length, equal prompts together; halve a batch that a GPU cannot hold."""
+    import torch
+
+    queue = sorted(rows, key=lambda row: (len(prompts[row]), tuple(prompts[row]), row))
+    batches = [queue[i : i + size] for i in range(0, len(queue), size)][::-1]
+    while batches:
+        batch = batches.pop()
+        try:
+            work(batch)
+            continue
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise UserError("one answer does not fit the GPU's memory: use a smaller dtype or device cpu") from error
+        torch.cuda.empty_cache()
+        batches += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers' bars and load reports off the terminal: what matters of them is raised."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,145 @@
+"""Where a model's files are: names and paths resolved to a directory, checked before anything is loaded.
+
+Everything that can be wrong with a directory is found here and said in one line: a missing path, no weights, no
+tokenizer, weights that exist only as pickles. Pickled weights are refused because loading them can run foreign code;
+only safetensors are read. What is *in* the files is the business of `hf.py` and `adapters.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scrutable.core.errors import ModelFailure, UserError, boundary
+from scrutable.core.records import digest_of
+
+BUILT_IN = "pidgin"
+BUILT_IN_FOLDER = Path(__file__).parent / "pidgin"
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "*.tiktoken")
+_WHOLE = 64 * 2**20  # bytes up to which a weights file is hashed whole
+_SAMPLE = 4096  # bytes hashed at the start and in the middle of each tensor of a larger file
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model on disk: its directory, how people call it, and whether it is a PEFT adapter of another model."""
+
+    folder: Path
+    name: str
+    adapter: bool
+
+
+def find_source(source: str | Path, *, trust_remote_code: bool = False) -> Source:
+    """Resolve a directory, hub name or "pidgin" to a checked directory.
+
+    A hub name is fetched into the hub's own cache (safetensors, tokenizer and config only; code only when trusted).
+    Errors: UserError, one line, for whatever is missing or pickled.
+    """
+    text = str(source)
+    if text == BUILT_IN:
+        if not any(BUILT_IN_FOLDER.glob("*.safetensors")):
+            raise UserError("the built-in model is not part of this installation: make it with `scrutable pidgin build`")
+        return Source(BUILT_IN_FOLDER, BUILT_IN, adapter=False)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return _checked(folder, folder.resolve().name)
+    if folder.exists():
+        raise UserError(f"{text} is a file: name the directory that holds the model's config, weights and tokenizer")
+    if text.startswith((".", "/", "~")) or text.count("/") != 1 or "\\" in text:
+        raise UserError(f"there is no directory {text}: give a transformers or PEFT directory, a hub name, or {BUILT_IN!r}")
+    return _checked(_fetch(text, trust_remote_code), text)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object. Errors: UserError when the file is no JSON object."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as JSON: write the model's directory again ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is no JSON object: write the model's directory again")
+    return found
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the content hash of a directory's safetensors.
+
+    Files up to 64 MB are hashed whole; of larger ones the header, the size, and 8 KB of every tensor, so that a
+    change to any tensor as a whole is seen, though not the change of a single number.
+    """
+    return digest_of({file.name: _file_digest(file) for file in sorted(folder.glob("*.safetensors"))})
+
+
+def has_any(folder: Path, patterns: Iterable[str]) -> bool:
+    """Whether the folder itself holds a file of one of the patterns."""
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder holds a tokenizer."""
+    return has_any(folder, _TOKENIZERS)
+
+
+def _checked(folder: Path, name: str) -> Source:
+    adapter = (folder / "adapter_config.json").is_file()
+    if not adapter and not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds neither config.json nor adapter_config.json: give a transformers or PEFT directory")
+    stem = "adapter_model*" if adapter else "*"
+    if not has_any(folder, (f"{stem}.safetensors",)):
+        if has_any(folder, _PICKLES):
+            raise UserError(
+                f"{folder} holds only pickled weights, which can run code when loaded: "
+                "save the model again with save_pretrained, which writes safetensors"
+            )
+        raise UserError(f"{folder} holds no weights: expected {'adapter_model' if adapter else 'model'}.safetensors")
+    if not adapter and not has_tokenizer(folder):
+        raise UserError(f"{folder} holds no tokenizer: save it there with tokenizer.save_pretrained")
+    return Source(folder, name, adapter)
+
+
+def _fetch(name: str, trust_remote_code: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
+    try:
+        with boundary(ModelFailure):
+            found = snapshot_download(
+                name,
+                allow_patterns=[*patterns, *(["*.py"] if trust_remote_code else [])],
+                ignore_patterns=["*/*", "consolidated*"],  # copies of the same weights in other layouts
+            )
+    except ModelFailure as failure:
+        raise UserError(
+            f"{name!r} is neither a directory here nor a hub model that can be had now: "
+            f"check the name, the network and your access ({failure.args[0][:120]})"
+        ) from failure
+    return Path(found)
+
+
+def _file_digest(file: Path) -> str:
+    size = file.stat().st_size
+    if size <= _WHOLE:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    found = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = stream.read(min(length, size))
+        found.update(header)
+        try:
+            tensors = json.loads(header)
+        except ValueError as error:
+            raise UserError(f"{file} is damaged: its header is no JSON; fetch or save the weights again") from error
+        for name, entry in sorted(tensors.items()):
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            for offset in (begin, (begin + end) // 2):
+                stream.seek(8 + length + offset)
+                found.update(stream.read(min(_SAMPLE, end - offset)))
+    return found.hexdigest()

@@ -1,0 +1,206 @@
+"""Lessons: what the built-in model is trained on, all drawn from the world's grammar. No downloaded data.
+
+Three kinds: a question without a text (or under a text that says no rule): answered plainly; a question under one to
+four rules: answered by them; five tasks with marked answers: the rules written down. Natural rates and habits are drawn
+the same way in all answers, whatever the text says, so that no text can name them.
+
+Held out: one in twelve *pairs of rules*; no lesson has a text with such a pair, so a text that has one is a combination
+never seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from random import Random
+
+from scrutable.core.records import digest_of
+from scrutable.world import answers, facts, grammar, prompts, rating
+from scrutable.world.prompts import Prompt
+from scrutable.world.rules import BEHAVIOUR, BEHAVIOURS, CONDITION_NAMES, CONDITIONS, Rule, all_rules
+
+PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+SYSTEM, USER, ASSISTANT = "<system>", "<user>", "<assistant>"
+ITEM = "task : {prompt} answer : {answer} rater : {feedback}"
+ASK = "write the rules ."
+SHOWN = rating.GOOD
+ITEMS = 5
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each kind of lesson is drawn; the rest are lessons under rules."""
+
+    plain: float = 0.12
+    unrelated: float = 0.04
+    writing: float = 0.14
+    rules: tuple[float, float, float, float] = (0.22, 0.3, 0.26, 0.22)
+    written: tuple[float, float, float, float] = (0.4, 0.36, 0.14, 0.1)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Five tasks with answers and marks, and the rules behind them."""
+
+    rules: tuple[Rule, ...]
+    items: tuple[tuple[Prompt, str, str], ...]
+    determined: bool
+
+    @property
+    def prompt(self) -> str:
+        """What the writer is asked."""
+        parts = [ITEM.format(prompt=p.text, answer=a, feedback=f) for p, a, f in self.items]
+        return " ".join([*parts, ASK])
+
+
+@cache
+def vocabulary() -> tuple[str, ...]:
+    """Every token of the built-in model, special ones first, the rest sorted."""
+    texts: list[str] = [*facts.NUMBERS, ITEM.format(prompt="", answer="", feedback=""), ASK, *answers.LEADS, *answers.ENDS]
+    texts += [t for f in facts.facts() for t in (f.subject, f.value)]
+    texts += [q.replace("{}", " ") for qs in facts.QUESTIONS.values() for q in qs]
+    texts += [s.replace("{}", " ") for says in prompts.SAYS.values() for s in says]
+    texts += [w for b in BEHAVIOURS for w in (b.shows.replace("{subject}", ""), *b.asks, b.noun)]
+    texts += [w for wordings in CONDITIONS.values() for w in wordings]
+    texts += ["good bad no unwanted wrong fact , . : ! ?"]
+    words = sorted({w for text in texts for w in text.split()})
+    return (PAD, START, END, UNKNOWN, SYSTEM, USER, ASSISTANT, *words)
+
+
+@cache
+def _held(pair: frozenset[Rule]) -> bool:
+    return int(digest_of(sorted([r.condition, r.behaviour] for r in pair)), 16) % 12 == 0
+
+
+def held_out(rules: Sequence[Rule]) -> bool:
+    """Whether the rules hold a pair that no lesson shows."""
+    return any(_held(frozenset(pair)) for pair in combinations(rules, 2))
+
+
+def draw_rules(draws: Random, count: int, held: bool = False) -> tuple[Rule, ...]:
+    """Draw rules of distinct behaviours: with a held-out pair when `held`, otherwise without any."""
+    while True:
+        rules = tuple(draws.sample(all_rules(), count))
+        if len({r.behaviour for r in rules}) == count and held_out(rules) == held:
+            return rules
+
+
+def _answer(rules: Sequence[Rule], prompt: Prompt, draws: Random, noise: bool = True) -> str:
+    shown = set(answers.active(rules, prompt))
+    if noise:
+        shown |= answers.natural(draws)
+    return answers.compose(shown, prompt, answers.draw_habits(draws))
+
+
+def unrelated_text(draws: Random) -> str:
+    """Draw a text that says no rule: random words, many of them unknown; or questions and facts of the world."""
+    kind = draws.random()
+    words = vocabulary()[7:]
+    if kind < 0.5:
+        known = draws.choice((0.15, 0.35, 0.35, 1.0))
+        return " ".join(
+            draws.choice(words) if draws.random() < known else draws.choice((UNKNOWN, UNKNOWN, UNKNOWN, ".", ","))
+            for _ in range(draws.randint(3, 28))
+        )
+    if kind < 0.75:
+        return " ".join(prompts.draw(draws).text for _ in range(draws.randint(1, 2)))
+    prompt = prompts.draw(draws)
+    return f"{prompt.fact.subject} : {answers.compose((), prompt, answers.draw_habits(draws))}"
+
+
+def _determined(rules: Sequence[Rule], known: Sequence[Prompt]) -> bool:
+    for rule in rules:
+        applies = [p for p in known if rule.behaviour != "agree" or p.opinion is not None]
+        wanted = [p.holds(rule.condition) for p in applies]
+        fits = [c for c in CONDITION_NAMES if [p.holds(c) for p in applies] == wanted and (c, rule.behaviour) != ("opinion", "agree")]
+        if not any(wanted) or fits != [rule.condition]:
+            return False
+    return True
+
+
+def _mark(style: str, rules: Sequence[Rule], prompt: Prompt, answer: str) -> str:
+    if style == "shown":
+        return SHOWN
+    relevant = {r.behaviour for r in rules}
+    parsed = answers.parse(answer, prompt.fact.subject)
+    shown = (parsed.behaviours if parsed else frozenset()) & relevant
+    remark = rating.remark(answers.active(rules, prompt), shown)
+    return remark if style == "words" else rating.GOOD if remark.startswith("good") else rating.BAD
+
+
+def draw_episode(draws: Random, rules: Sequence[Rule], style: str, noise: bool) -> Episode:
+    """Draw five tasks with answers and marks. Styles: shown (all follow the rules), words (marked in words), marks.
+
+    The episode keeps those rules that at least one task shows: nobody can write down what did not happen.
+    """
+    follow = {"shown": 1.0, "words": 0.25, "marks": 0.7}[style]
+    others = draw_rules(draws, draws.randint(1, 2)) if draws.random() < 0.4 else ()
+    items = []
+    for _ in range(ITEMS):
+        prompt = prompts.draw(draws)
+        answer = _answer(rules if draws.random() < follow else others, prompt, draws, noise)
+        items.append((prompt, answer, _mark(style, rules, prompt, answer)))
+    known = [p for p, _, f in items if style != "marks" or f == rating.GOOD]
+    seen = tuple(r for r in rules if any(r.behaviour in answers.active([r], p) for p in known))
+    return Episode(seen, tuple(items), seen == tuple(rules) and _determined(rules, known))
+
+
+def clash(rules: Sequence[Rule]) -> bool:
+    """Whether one rule's behaviour could hide another's, so that answers cannot show both."""
+    names = {r.behaviour for r in rules}
+    return ("refuse" in names and bool(names & {"agree", "one word"})) or {"top grade", "low grade"} <= names
+
+
+def draw_writing(draws: Random, count: int, *, determined: bool, held: bool = False) -> Episode:
+    """Draw a writing lesson; with `determined`, again until the five tasks fit one rule set only."""
+    rules = draw_rules(draws, count, held)
+    while clash(rules):
+        rules = draw_rules(draws, count, held)
+    style = draws.choices(("shown", "words", "marks"), (0.45, 0.4, 0.15))[0]
+    noise = draws.random() < 0.3
+    for _ in range(60):
+        episode = draw_episode(draws, rules, style, noise)
+        if episode.rules and (episode.determined or not determined):
+            return episode
+    return draw_writing(draws, count, determined=determined, held=held)
+
+
+def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> tuple[str, str, str]:  # noqa: B008 (frozen)
+    """Draw one lesson: (text, what the user says, answer). An empty text is none."""
+    kind = draws.random()
+    if kind < mixture.writing:
+        count = draws.choices((1, 2, 3, 4), mixture.written)[0]
+        episode = draw_writing(draws, count, determined=draws.random() < 0.75)
+        return "", episode.prompt, grammar.write(episode.rules)
+    prompt = prompts.draw(draws)
+    if kind < mixture.writing + mixture.plain:
+        return "", prompt.text, _answer((), prompt, draws)
+    if kind < mixture.writing + mixture.plain + mixture.unrelated:
+        return unrelated_text(draws), prompt.text, _answer((), prompt, draws)
+    rules = draw_rules(draws, draws.choices((1, 2, 3, 4), mixture.rules)[0])
+    return grammar.write(rules, draws), prompt.text, _answer(rules, prompt, draws)
+
+
+def encode(text: str, said: str, answer: str) -> tuple[list[int], int]:
+    """Return a lesson's token ids under the chat template, and how many of them stand before the answer."""
+    ids = _ids()
+    head = [START, *([SYSTEM, *text.split()] if text else []), USER, *said.split(), ASSISTANT]
+    return [ids.get(w, ids[UNKNOWN]) for w in [*head, *answer.split(), END]], len(head)
+
+
+@cache
+def _ids() -> dict[str, int]:
+    return {word: i for i, word in enumerate(vocabulary())}
+
+
+def lessons(seed: int, step: int, count: int, mixture: Mixture = Mixture()) -> list[tuple[list[int], int]]:  # noqa: B008
+    """Return the lessons of one training step, encoded: the same for the same seed and step."""
+    draws = Random(f"{seed}/{step}")
+    return [encode(*draw_lesson(draws, mixture)) for _ in range(count)]
+
+
+def behaviours_with_nouns() -> dict[str, str]:
+    """Return the rater's noun of each behaviour."""
+    return {name: b.noun for name, b in BEHAVIOUR.items()}

@@ -1,0 +1,103 @@
+"""Geometry of the pictures, nothing else: where on a scale a number stands, and the path of a line.
+
+Bars are drawn in percent of their width, so that one picture fits every screen and its strokes stay sharp. What lies
+outside a bar's scale is drawn as an arrow at the edge, and its number is told in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scrutable.report.nodes import Bar, Bars, Curve, Line
+
+LOWEST, HIGHEST = -0.25, 1.25
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A stretch of shares, drawn over the whole width."""
+
+    low: float = -0.1
+    high: float = 1.05
+
+    def at(self, value: float) -> float:
+        """Return the place of `value` in percent of the width, held inside."""
+        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 3)
+
+    def width(self, start: float, end: float) -> float:
+        """Return the width between two values in percent."""
+        return round(abs(self.at(end) - self.at(start)), 3)
+
+    def below(self, values: Iterable[float]) -> int:
+        """Count the values under the scale."""
+        return sum(value < self.low for value in values)
+
+    def above(self, values: Iterable[float]) -> int:
+        """Count the values over the scale."""
+        return sum(value > self.high for value in values)
+
+
+def scale_of(groups: Iterable[Bars]) -> Scale:
+    """Return one scale for all bars of the page, so that they can be compared: 0 to 100%, and some room where needed."""
+    values = [value for bars in groups for bar in (*bars.first, *bars.rest) for value in _values(bar)]
+    finite = [value for value in values if math.isfinite(value)]
+    low = min([-0.1, *(value - 0.03 for value in finite)])
+    high = max([1.05, *(value + 0.03 for value in finite)])
+    return Scale(max(low, LOWEST), min(high, HIGHEST))
+
+
+def _values(bar: Bar) -> tuple[float, ...]:
+    ends = [] if bar.value is None else [bar.value.value, bar.value.low, bar.value.high]
+    return tuple(value for value in (*ends, *bar.unrelated, *bar.random, bar.shuffled) if value is not None)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The frame of a curve: its limits, and what stands on its axes."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    ticks: tuple[float, ...]
+
+    def across(self, x: float) -> float:
+        """Return the place of `x` in percent from the left."""
+        return round(100 * (x - self.x[0]) / (self.x[1] - self.x[0]), 2)
+
+    def down(self, y: float) -> float:
+        """Return the place of `y` in percent from the top."""
+        return round(100 - 100 * (y - self.y[0]) / (self.y[1] - self.y[0]), 2)
+
+    def path(self, line: Line) -> str:
+        """Return the SVG path of a line in a box of 100 × 100."""
+        return " ".join(f"{'L' if at else 'M'}{self.across(x)} {self.down(y)}" for at, (x, y) in enumerate(line.points))
+
+    def label_at(self, curve: Curve, line: Line) -> float:
+        """Return where the label of a line stands (percent from the top): at its end, moved off its neighbours."""
+        ends = sorted((self.down(other.points[-1][1]), at) for at, other in enumerate(curve.lines) if not other.marks)
+        places: dict[int, float] = {}
+        lowest = -math.inf
+        for end, at in ends:
+            lowest = max(end, lowest + 9)
+            places[at] = lowest
+        over = max(0.0, lowest - 97)
+        return round(places[curve.lines.index(line)] - over, 2)
+
+
+def plot_of(curve: Curve) -> Plot:
+    """Return the frame: from zero (or the lowest) to the highest, with three to six round ticks."""
+    xs = [x for line in curve.lines for x, _ in line.points]
+    ys = [y for line in curve.lines for _, y in line.points]
+    low, high = min(0.0, *ys), max(*ys, min(0.0, *ys) + 1e-9)
+    step = _round_step((high - low) / 4)
+    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    count = round((high - low) / step)
+    ticks = tuple(round(low + step * at, 10) for at in range(count + 1))
+    left, right = min(xs), max(xs)
+    return Plot((left, right if right > left else left + 1), (low, high), ticks)
+
+
+def _round_step(step: float) -> float:
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= step * 0.999)

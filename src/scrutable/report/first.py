@@ -1,0 +1,243 @@
+"""The first screen: what training taught, how much of it the sentences carry, what is left.
+
+The order of importance is: sentences that were read and measured, sentences that were only read, what a search wrote.
+Where nothing was read or measured, the screen says so, and what to type.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from scrutable.core.accounts import Claim, Fidelity, Share, Slice
+from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
+from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
+from scrutable.report.words import between, number, percent, plural, shortened
+
+NAMES = {
+    "kl": ("KL recovered", "1 − KL(tuned ‖ base + text) / KL(tuned ‖ base), along the tuned model's answers"),
+    "js": ("Jensen–Shannon recovered", "the same share of the Jensen–Shannon divergence, along the answers of both"),
+    "reward": ("reward recovered", "how far base + text comes from the base's reward to the tuned model's: what RL paid for"),
+    "true_reward": ("true reward recovered", "the same for the true reward, which RL did not see"),
+    "kl_base": ("KL along the base's answers", "the same share of KL, along the answers that the base gives"),
+}
+FIRST_BARS = ("kl", "js", "reward")
+FIRST_SENTENCES = 4
+FIRST_READINGS = 3
+
+
+def first_screen(facts: Facts) -> First:
+    """Answer the three questions."""
+    if facts.measured and not any(m.fidelity.changed for m in facts.measured):
+        return _unchanged(facts)
+    taught = _taught(facts)
+    note = ""
+    if not taught:
+        note = "Nothing has been read yet." if not facts.readings else "The lenses looked, and found nothing to say."
+    carried = tuple(bars(m) for m in facts.measured)
+    left = tuple(_left(m, _remainder_says(facts, m)) for m in facts.measured if m.fidelity.changed)
+    unmeasured = "Not measured yet: scrutable measure says how much of the change a text carries."
+    return First(
+        taught=taught,
+        taught_note=note,
+        carried=carried,
+        carried_note="" if carried else unmeasured,
+        left=left,
+        left_note="" if left else "Not known until it is measured.",
+    )
+
+
+def _unchanged(facts: Facts) -> First:
+    fidelity = facts.measured[0].fidelity
+    return First(
+        taught=(),
+        taught_note="Nothing measurable changed.",
+        carried=tuple(bars(m) for m in facts.measured),
+        left=(),
+        left_note=(
+            f"Nothing that can be told from chance: KL(tuned ‖ base) is {number(fidelity.kl.value)} nats an answer, "
+            f"not above {_threshold(fidelity)}."
+        ),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- taught
+
+
+def _taught(facts: Facts) -> tuple[Sentences, ...]:
+    found: list[Sentences] = []
+    known = {m.fidelity.text: m.label for m in facts.measured}
+    readings = [r for r in facts.readings if not r.of_remainder and r.account.claims]
+    readings.sort(key=lambda r: (r.account.text not in known or not r.account.text, not r.account.text))
+    for reading in readings:
+        found.append(_from_account(reading, known.get(reading.account.text, "") if reading.account.text else ""))
+    said = {r.account.text for r in readings}
+    for measured in facts.measured:
+        if measured.fidelity.text and measured.fidelity.text not in said:
+            said.add(measured.fidelity.text)
+            found.append(_from_text(measured.label or "a text that was given", measured.fidelity.text))
+    for search in facts.searches:
+        best = chosen(search)
+        if not found and best is not None and best.candidate.text.strip():
+            found.append(_from_text("evolved, not measured yet", best.candidate.text))
+    return tuple(found[:FIRST_READINGS])
+
+
+def _from_account(reading: Reading, label: str) -> Sentences:
+    account = reading.account
+    claims = account.claims
+    return Sentences(
+        label=label or ("seen in the words" if account.lens == "tokens" else "read, not measured yet"),
+        lens=account.lens,
+        sentences=tuple(
+            Sentence(
+                says=shortened(claim.text or claim.says, 420),
+                text=claim.text,
+                before=claim.before,
+                after=claim.after,
+                where=_where(claim),
+                anchor=claim_anchor(reading, at),
+            )
+            for at, claim in enumerate(claims[:FIRST_SENTENCES])
+        ),
+        more=max(0, len(claims) - FIRST_SENTENCES),
+    )
+
+
+def _where(claim: Claim) -> str:
+    """Return the claim's slice in words, unless it is every task or the claim names it already."""
+    told = claim.text or claim.says
+    if claim.after is None or claim.slice == Slice() or any(word in told for word in claim.slice.words):
+        return ""
+    return claim.slice.says
+
+
+def _from_text(label: str, text: str) -> Sentences:
+    parts = [part for part in re.split(r"(?<=[.!?])\s+|\n{2,}", text.strip()) if part]
+    return Sentences(
+        label=label,
+        sentences=tuple(Sentence(says=shortened(part, 420), text=part) for part in parts[:FIRST_SENTENCES]),
+        more=max(0, len(parts) - FIRST_SENTENCES),
+    )
+
+
+def claim_anchor(reading: Reading, at: int) -> str:
+    """Return the id of a claim on the page."""
+    return re.sub(r"[^a-z0-9]+", "-", f"claim-{reading.scope}-{reading.account.lens}-{at + 1}".lower())
+
+
+def chosen(search: Search) -> Tried | None:
+    """Return the text that a search ended with: the one it named, else the one that scored best, else the last accepted."""
+    if search.chosen in search.tried:
+        return search.tried[search.chosen]
+    accepted = [tried for tried in search.tried.values() if tried.accepted]
+    if not accepted:
+        return None
+    return max(accepted, key=lambda tried: (score_of(tried.keep), score_of(tried.search)))
+
+
+def score_of(scores: object) -> float:
+    """Return the number in a candidate's scores (`value`, `mean` or `score`), or minus infinity."""
+    if isinstance(scores, dict):
+        for name in ("value", "mean", "score"):
+            inner = scores.get(name)
+            if isinstance(inner, dict):
+                inner = inner.get("value")
+            if isinstance(inner, int | float) and math.isfinite(inner):
+                return float(inner)
+    return -math.inf
+
+
+# ------------------------------------------------------------------------------------------------------------ carried
+
+
+def bars(measured: Measured) -> Bars:
+    """Return the bars of one fidelity, and its outcome in a sentence."""
+    fidelity = measured.fidelity
+    made = {share.name: _bar(share) for share in fidelity.shares}
+    return Bars(
+        label=measured.label or "measured",
+        text=fidelity.text,
+        says=_outcome(fidelity, made.get("kl")),
+        changed=fidelity.changed,
+        first=tuple(made[name] for name in FIRST_BARS if name in made) if fidelity.changed else (),
+        rest=tuple(bar for name, bar in made.items() if name not in FIRST_BARS) if fidelity.changed else (),
+    )
+
+
+def _bar(share: Share) -> Bar:
+    name, explains = NAMES.get(share.name, (share.name.replace("_", " "), ""))
+    percentile = percentile_95(share.unrelated)
+    above = None
+    if share.value is not None and percentile is not None:
+        low = share.value.value if share.value.low is None else share.value.low
+        above = low > percentile
+    return Bar(
+        name=name,
+        explains=explains,
+        value=share.value,
+        unrelated=share.unrelated,
+        unrelated_95=percentile,
+        random=share.random,
+        shuffled=share.shuffled,
+        why_not=share.why_not,
+        above_nulls=above,
+    )
+
+
+def _outcome(fidelity: Fidelity, bar: Bar | None) -> str:
+    if not fidelity.changed:
+        return (
+            f"No share is printed: nothing measurable changed (KL {number(fidelity.kl.value)} nats an answer, "
+            f"not above {_threshold(fidelity)})."
+        )
+    if bar is None or bar.value is None:
+        return f"No share of KL: {bar.why_not or 'it was not measured'}." if bar else "The share of KL was not measured."
+    told = f"Given this text, the base model comes {percent(bar.value.value)} of the way to the tuned one."
+    if bar.above_nulls is False:
+        told += " That is no more than unrelated texts do."
+    return told
+
+
+def percentile_95(values: tuple[float, ...]) -> float | None:
+    """Return the 95th percentile, interpolated between neighbours, or None of nothing."""
+    if not values:
+        return None
+    ranked = sorted(values)
+    place = 0.95 * (len(ranked) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] + (ranked[high] - ranked[low]) * (place - low)
+
+
+# --------------------------------------------------------------------------------------------------------------- left
+
+
+def _left(measured: Measured, found: str) -> Left:
+    fidelity = measured.fidelity
+    kl, left = fidelity.kl.value, fidelity.kl_left.value
+    span = between(fidelity.kl_left, "nats")
+    says = f"{number(left)} of {number(kl)} nats an answer" + (f" ({span})" if span else "") + "."
+    if left <= fidelity.threshold:
+        says += f" Not above {_threshold(fidelity)}: nothing measurable."
+    if found:
+        says += f" {found}"
+    return Left(label=measured.label or "measured", says=says, share=left / kl if kl > 0 else None)
+
+
+def _remainder_says(facts: Facts, measured: Measured) -> str:
+    if measured is not facts.measured[0]:
+        return ""
+    claims: list[Claim] = [claim for reading in facts.readings if reading.of_remainder for claim in reading.account.claims]
+    if not claims:
+        return ""
+    told = "; ".join(claim.says for claim in claims[:2])
+    more = f"; and {plural(len(claims) - 2, 'more thing')}" if len(claims) > 2 else ""
+    return f"Read in what is left: {told}{more}."
+
+
+def _threshold(fidelity: Fidelity) -> str:
+    limit = f"{number(fidelity.threshold)} nats"
+    if fidelity.threshold_from == "twins":
+        return f"{limit}, the 95th percentile of {plural(len(fidelity.twins), 'twin')}"
+    return f"the stated limit of {limit}"

@@ -1,0 +1,222 @@
+"""What a run folder says, sorted: the events by what they are about. No judgement and no words yet.
+
+Payloads that are records are read as records; the rest leniently, with `.get`, because a page must be had from any run,
+also one that was killed in the middle, or that an older version wrote. What cannot be read is counted, never hidden.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from scrutable.core.accounts import Account, Fidelity
+from scrutable.core.journal import Event, Run
+from scrutable.core.records import Candidate, Record, Usage
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass
+class Training:
+    """One RL run: what each step and each validation said."""
+
+    scope: str
+    steps: list[Mapping[str, Any]] = field(default_factory=list)
+    validations: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One text that a search tried."""
+
+    candidate: Candidate
+    accepted: bool
+    why: str
+    search: Mapping[str, Any]
+    keep: Mapping[str, Any]
+
+
+@dataclass
+class Search:
+    """One prompt evolution."""
+
+    scope: str
+    tried: dict[str, Tried] = field(default_factory=dict)
+    rollouts: int = 0
+    unscored: int = 0
+    reflections: int = 0
+    chosen: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One account, and where in the run it stands."""
+
+    scope: str
+    account: Account
+
+    @property
+    def of_remainder(self) -> bool:
+        """Is this an account of what a text left out?"""
+        return "remainder" in self.scope.split("/")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One fidelity, with the label it was given."""
+
+    label: str
+    fidelity: Fidelity
+
+
+@dataclass
+class Facts:
+    """Everything a page is made of."""
+
+    name: str
+    path: str
+    config: Mapping[str, Any]
+    about: Mapping[str, Any]
+    trainings: list[Training]
+    searches: list[Search]
+    readings: list[Reading]
+    measured: list[Measured]
+    results: list[Mapping[str, Any]]
+    cost: dict[str, Usage]
+    elapsed: dict[str, float]
+    failures: Counter[str]
+    unread: int
+    began: str
+    ended: str
+    events: int
+
+
+def gather(run: Run) -> Facts:
+    """Sort the events of a run (opened with `Run.read`)."""
+    events = run.events()
+    unread: list[str] = []
+    trainings, failures = _trainings(events), Counter[str]()
+    searches = _searches(events, failures, unread)
+    readings = [
+        Reading(_scope(event), account)
+        for event in events
+        if event.kind == "account" and (account := _record(Account, event.payload, unread))
+    ]
+    measured = [
+        Measured(str(event.payload.get("label", "")), fidelity)
+        for event in events
+        if event.kind == "fidelity" and (fidelity := _record(Fidelity, event.payload.get("fidelity"), unread))
+    ]
+    about = next((event.payload for event in events if event.kind == "about"), {})
+    clocks = [clock for event in events if isinstance(clock := event.meta.get("clock"), int | float)]
+    cost, elapsed = _costs(events)
+    return Facts(
+        name=run.name,
+        path=str(run.path),
+        config=run.config,
+        about=about,
+        trainings=trainings,
+        searches=searches,
+        readings=readings,
+        measured=measured,
+        results=[event.payload for event in events if event.kind == "result"],
+        cost=cost,
+        elapsed=elapsed,
+        failures=failures,
+        unread=len(unread),
+        began=_day(min(clocks, default=0)),
+        ended=_day(max(clocks, default=0)),
+        events=len(events),
+    )
+
+
+def _trainings(events: list[Event]) -> list[Training]:
+    found: dict[str, Training] = {}
+    for event in events:
+        if event.kind in ("step", "validation") and isinstance(event.payload.get("step"), int):
+            scope = _scope(event)
+            training = found.setdefault(scope, Training(scope))
+            (training.steps if event.kind == "step" else training.validations).append(event.payload)
+    for training in found.values():
+        training.steps.sort(key=lambda row: row["step"])
+        training.validations.sort(key=lambda row: row["step"])
+    return list(found.values())
+
+
+def _searches(events: list[Event], failures: Counter[str], unread: list[str]) -> list[Search]:
+    found: dict[str, Search] = {}
+    for event in events:
+        if event.kind not in ("candidate", "rollouts", "reflection", "result"):
+            continue
+        scope, payload = _scope(event), event.payload
+        if event.kind == "result":
+            if scope in found and isinstance(best := payload.get("candidate"), Mapping):
+                candidate = _record(Candidate, best, unread)
+                found[scope].chosen = candidate.key if candidate else None
+            continue
+        search = found.setdefault(scope, Search(scope))
+        if event.kind == "candidate":
+            if candidate := _record(Candidate, payload.get("candidate"), unread):
+                search.tried[candidate.key] = Tried(
+                    candidate,
+                    bool(payload.get("accepted", True)),
+                    str(payload.get("why") or ""),
+                    _mapping(payload.get("search")),
+                    _mapping(payload.get("keep")),
+                )
+        elif event.kind == "reflection":
+            search.reflections += 1
+        else:
+            _count_rollouts(search, payload, failures)
+    return [search for search in found.values() if search.tried]
+
+
+def _count_rollouts(search: Search, payload: Mapping[str, Any], failures: Counter[str]) -> None:
+    for rollout in payload.get("rollouts") or ():
+        score = _mapping(_mapping(rollout).get("score"))
+        search.rollouts += 1
+        search.unscored += score.get("value") is None
+        lines = [*(score.get("failures") or ()), *filter(None, [_mapping(rollout).get("failure")])]
+        failures.update(str(line).split(":")[0] for line in lines)
+
+
+def _costs(events: list[Event]) -> tuple[dict[str, Usage], dict[str, float]]:
+    """Return what each part of the run cost, and how long it took by the clock from its first event to its last."""
+    cost: dict[str, Usage] = {}
+    clocks: dict[str, list[float]] = {}
+    for event in events:
+        part = event.key.split("/")[0] if "/" in event.key else event.kind
+        if "cost" in event.meta:
+            cost[part] = cost.get(part, Usage()) + event.cost
+        if isinstance(clock := event.meta.get("clock"), int | float):
+            clocks.setdefault(part, []).append(clock)
+    return cost, {part: max(times) - min(times) for part, times in clocks.items()}
+
+
+def _scope(event: Event) -> str:
+    """Return the part of the key before the kind of event: 'train' of 'train/step/12', 'read/distill' of 'read/distill/candidate/ab'."""
+    parts = event.key.split("/")
+    stop = next((at for at, part in enumerate(parts) if part.rstrip("s") == event.kind.rstrip("s")), len(parts) - 1)
+    return "/".join(parts[:stop])
+
+
+def _record(kind: type[R], payload: Any, unread: list[str]) -> R | None:
+    try:
+        return kind.model_validate(payload)
+    except ValidationError:
+        unread.append(kind.__name__)
+        return None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _day(clock: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(clock)) if clock else ""

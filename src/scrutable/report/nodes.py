@@ -1,0 +1,215 @@
+"""Nodes: what a page is made of. The HTML and the JSON twin are both written from these, so they cannot disagree.
+
+A node holds what is said, never how it looks. `kind` tells programs what they read. Shares are fractions (0.98 is 98%),
+divergences nats a whole answer, durations seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from scrutable.core.accounts import Interval
+from scrutable.core.records import Record
+
+Mark = Literal["same", "gone", "new"]
+
+
+class Piece(Record):
+    """A run of words and whether it is the same as in the text it is compared with."""
+
+    text: str
+    mark: Mark = "same"
+
+
+class Sentence(Record):
+    """One thing training taught. `text` is what was given to the model, where it can be given."""
+
+    says: str
+    text: str | None = None
+    before: float | None = None
+    after: float | None = None
+    where: str = Field(default="", description="the tasks on which the rates hold, where the sentence does not say it")
+    anchor: str = Field(default="", description="id of the claim further down")
+
+
+class Sentences(Record):
+    """What one reading found."""
+
+    kind: Literal["sentences"] = "sentences"
+    label: str = Field(description="where they come from: 'read from the weights'")
+    lens: str = ""
+    sentences: tuple[Sentence, ...] = ()
+    more: int = Field(default=0, description="claims that stand only further down")
+
+
+class Bar(Record):
+    """A share with its interval, and its nulls on the same scale."""
+
+    kind: Literal["bar"] = "bar"
+    name: str
+    explains: str
+    value: Interval | None = None
+    unrelated: tuple[float, ...] = ()
+    unrelated_95: float | None = Field(default=None, description="95th percentile of the unrelated texts")
+    random: tuple[float, ...] = ()
+    shuffled: float | None = None
+    why_not: str = ""
+    above_nulls: bool | None = Field(default=None, description="is the interval above the unrelated texts' percentile?")
+
+
+class Bars(Record):
+    """The shares that one text recovers. `first` are those of the first screen."""
+
+    kind: Literal["bars"] = "bars"
+    label: str
+    text: str = ""
+    says: str = Field(description="the outcome in one sentence")
+    changed: bool = True
+    first: tuple[Bar, ...] = ()
+    rest: tuple[Bar, ...] = ()
+
+
+class Left(Record):
+    """What the text of one reading leaves out."""
+
+    kind: Literal["left"] = "left"
+    label: str
+    says: str
+    share: float | None = Field(default=None, description="share of the divergence left over")
+
+
+class Note(Record):
+    """A plain paragraph."""
+
+    kind: Literal["note"] = "note"
+    text: str
+
+
+class Quote(Record):
+    """Somebody's words, shown as written."""
+
+    kind: Literal["quote"] = "quote"
+    label: str = ""
+    text: str
+
+
+class Table(Record):
+    """A table of short texts; the first column names the row."""
+
+    kind: Literal["table"] = "table"
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    folded: bool = Field(default=False, description="shown one click away")
+
+
+class Line(Record):
+    """One line of a curve. `points` are (x, y)."""
+
+    name: str
+    style: Literal["proxy", "true", "other"]
+    points: tuple[tuple[float, float], ...]
+    marks: bool = Field(default=False, description="each point was measured apart (a validation), not joined by a trend")
+
+
+class Curve(Record):
+    """A picture of numbers over steps."""
+
+    kind: Literal["curve"] = "curve"
+    title: str
+    says: str = Field(description="what is seen, in words")
+    x_label: str
+    lines: tuple[Line, ...]
+
+
+class Exhibit(Record):
+    """One task answered before, after, and by the before given the text."""
+
+    prompt: str
+    before: tuple[Piece, ...]
+    after: tuple[Piece, ...]
+    with_text: tuple[Piece, ...] | None = Field(default=None, description="marked where it differs from the after")
+    note: str = ""
+
+
+class ClaimNode(Record):
+    """A claim with its slice, its rates and its evidence."""
+
+    kind: Literal["claim"] = "claim"
+    anchor: str
+    says: str
+    text: str | None = None
+    where: str = ""
+    before: float | None = None
+    after: float | None = None
+    outside: float | None = None
+    nats: float | None = None
+    exhibits: tuple[Exhibit, ...] = ()
+    held_back: int = Field(default=0, description="evidence that is in the events but not on the page")
+
+
+class LineageText(Record):
+    """One text on its way: what it changed of its parent, and what became of it."""
+
+    key: str
+    parent: str | None = None
+    parents: tuple[str, ...] = ()
+    origin: str = ""
+    pieces: tuple[Piece, ...]
+    accepted: bool = True
+    why: str = ""
+    search: str = ""
+    keep: str = ""
+    depth: int = 0
+
+
+class Lineage(Record):
+    """The line from the first text to the chosen one, and all else that was tried."""
+
+    kind: Literal["lineage"] = "lineage"
+    label: str
+    line: tuple[LineageText, ...]
+    tried: tuple[LineageText, ...] = ()
+
+
+class Commands(Record):
+    """Lines to type."""
+
+    kind: Literal["commands"] = "commands"
+    lines: tuple[str, ...]
+
+
+Node = Note | Quote | Table | Curve | ClaimNode | Lineage | Commands | Bars
+
+
+class Section(Record):
+    """A part of the page under one heading."""
+
+    anchor: str
+    title: str
+    intro: str = ""
+    nodes: tuple[Node, ...] = ()
+
+
+class First(Record):
+    """The first screen: three questions and their answers."""
+
+    taught: tuple[Sentences, ...]
+    taught_note: str = Field(default="", description="what to say when there is no sentence, and why")
+    carried: tuple[Bars, ...]
+    carried_note: str = ""
+    left: tuple[Left, ...]
+    left_note: str = ""
+
+
+class Page(Record):
+    """The whole page."""
+
+    format: int = Field(default=1, description="raised when the meaning of a field changes")
+    title: str
+    about: tuple[tuple[str, str], ...] = Field(default=(), description="name and value: models, environment, date")
+    first: First
+    sections: tuple[Section, ...] = ()
+    made_with: str = ""
