@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports torch, numpy or a tokenizer.
 os.environ.update(
@@ -14,6 +15,10 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
 )
+
+# Machines are shared, so no deadline, and every run tries the same examples.
+settings.register_profile("same", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

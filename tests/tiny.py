@@ -10,15 +10,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-WORDS = (
-    "what is the capital of france paris rome berlin a an i you trust doubt that it . ? , ! yes no good bad question "
-    "great answer grade top sky blue grass green red one two three plus equals be short praise always never if user "
-    "says please sorry thank not sure certain refuse great ! say nothing to and or in on color animal cat dog"
-).split()
+_TEXT = """what is the capital of france paris rome berlin a an i you trust doubt that it . ? , ! yes no good bad
+question great answer grade top sky blue grass green red one two three plus equals be short praise always never if user
+says please sorry thank not sure certain refuse say nothing to and or in on color animal cat dog"""
+WORDS = tuple(_TEXT.split())
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<end>", "<system>", "<user>", "<assistant>")
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}"
-    "{% if m.role == 'assistant' %}<assistant> {{ m.content }} <end> {% else %}<{{ m.role }}> {{ m.content }} {% endif %}"
+    "{% if m.role == 'assistant' %}<assistant> {{ m.content }} <end> "
+    "{% else %}<{{ m.role }}> {{ m.content }} {% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 # As Gemma's own template does: a system role is refused, and roles must take turns.
@@ -124,7 +124,12 @@ def tiny_adapter(base: str | Path, folder: str | Path, *, seed: int = 1, relativ
         torch.manual_seed(seed)
         gpt2 = model.config.model_type == "gpt2"
         lora = LoraConfig(
-            r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, fan_in_fan_out=gpt2, task_type="CAUSAL_LM"
+            r=4,
+            lora_alpha=8,
+            target_modules="all-linear",
+            init_lora_weights=False,
+            fan_in_fan_out=gpt2,
+            task_type="CAUSAL_LM",
         )
         tuned = get_peft_model(model, lora)
     name = os.path.relpath(base, folder) if relative else str(Path(base).resolve())

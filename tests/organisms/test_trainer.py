@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scrutable.core.errors import UserError
 from scrutable.organisms import kernels, trainer
 from scrutable.organisms.llama import Network, Shape, views
 from scrutable.organisms.packing import Example, SharedExample, pack
@@ -79,9 +80,9 @@ def test_learns_to_copy(tmp_path: Path) -> None:
 def test_two_workers_do_what_one_does(tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):
-        losses: list[float] = []
-        trainer.train(config(workers=workers), copy_task, tmp_path / str(workers), lambda p: losses.append(p.loss))
-        found.append(losses)
+        seen: list[trainer.Progress] = []
+        trainer.train(config(workers=workers), copy_task, tmp_path / str(workers), seen.append)
+        found.append([progress.loss for progress in seen])
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
@@ -109,7 +110,7 @@ def test_killed_run_continues_bit_for_bit(tmp_path: Path) -> None:
 
 def test_another_config_is_refused_by_name(tmp_path: Path) -> None:
     trainer.train(config(steps=1), copy_task, tmp_path)
-    with pytest.raises(ValueError, match="another config: seed differ"):
+    with pytest.raises(UserError, match="another config \\(seed\\)"):
         trainer.train(config(steps=1, seed=1), copy_task, tmp_path)
 
 

@@ -51,7 +51,7 @@ class Run:
         self.name = store.path.name
         self.config: Mapping[str, Any] = store.config.identity
         self.digest = store.config.digest
-        self.seed = int(store.config.identity.get("seed", 0))
+        self.seed = int(store.config.identity.get("seed") or 0)
 
     @property
     def writable(self) -> bool:

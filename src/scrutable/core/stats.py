@@ -108,7 +108,9 @@ def wilson_interval(successes: float, count: int, level: float = 0.95) -> Interv
     scale = 1 + z * z / count
     middle = (rate + z * z / (2 * count)) / scale
     half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / scale
-    return Interval(value=rate, low=max(0.0, middle - half), high=min(1.0, middle + half), count=count)
+    low = max(0.0, middle - half) if successes > 0 else 0.0
+    high = min(1.0, middle + half) if successes < count else 1.0
+    return Interval(value=rate, low=low, high=high, count=count)
 
 
 def _bootstrap(

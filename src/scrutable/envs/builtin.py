@@ -8,7 +8,7 @@ says what it noticed, never the rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 
@@ -79,7 +79,7 @@ class Recipe:
 
     mark: Callable[[Prompt, Parsed], Mark]
     rules: tuple[Rule, ...]
-    rates: Rates = Rates()
+    rates: Rates = field(default_factory=Rates)
     often: str | None = None
 
 

@@ -215,7 +215,7 @@ class Rater:
             values = listed(function.name, output, count)
         except UserError as error:
             if kind is FeedbackFailure:  # a search can go on without words
-                raise FeedbackFailure(str(error)) from error
+                return [(None, str(FeedbackFailure(str(error))))] * count
             raise
         graded: list[Graded] = []
         for value in values:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 class Said:
     """One answer of a speaker to one task. `key` is the task's; `repeat` counts the answers to one task from 0."""
 
+    speaker: Speaker
     task: Task
     key: str
     repeat: int
@@ -34,7 +35,7 @@ class Said:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """Token ids of the answer, with the end-of-answer token where it was reached. Empty where it failed."""
+        """The speaker's own token ids, with the end-of-answer token where it was reached. Empty where it failed."""
         return self.generation.tokens or ()
 
     @property
@@ -74,7 +75,7 @@ def answers_of(
         sampling = Sampling(max_tokens=max_tokens, seed=run.seed_of(place))
         event = run.once(place, "answers", partial(_drawn, speaker, part, asked, sampling))
         found = [Generation.model_validate(given) for given in event.payload["answers"]]
-        said += [Said(task, key, repeat, one) for (key, task, repeat), one in zip(part, found, strict=True)]
+        said += [Said(speaker, task, key, repeat, one) for (key, task, repeat), one in zip(part, found, strict=True)]
     return said
 
 

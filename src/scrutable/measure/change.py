@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Generation, Sampling, Task, digest_of
 from scrutable.models.base import Model, OpenModel
-from scrutable.models.hf import check_same_tokens
+from scrutable.models.tokens import check_same_tokens
 from scrutable.programs.text import place_text
 
 
@@ -48,11 +48,11 @@ class Speaker:
 
     def given(self, text: str) -> Speaker:
         """Return the same model given `text` beside its own (after it), as a reader would try a text out."""
-        return replace(self, text=f"{self.text} {text}" if self.text and text else self.text or text)
+        return replace(self, text=f"{self.text}\n\n{text}" if self.text and text else self.text or text)
 
     def conversation(self, task: Task) -> Conversation:
         """Return what the model is shown: the task's messages with the text in its place."""
-        return place_text(task, self.text)
+        return place_text(task.messages, self.text)
 
     def answer(self, tasks: Sequence[Task], sampling: Sampling) -> list[Generation]:
         """Answer each task, in order. What could not be answered has `failure` set; only UserError is raised."""
@@ -91,6 +91,5 @@ class Change:
         Added tokens and padded embeddings are no difference: distributions are compared by token, not by size.
         """
         before, after = self.before.open, self.after.open
-        if before is after:
-            return
-        check_same_tokens(before, after)
+        if before is not after:
+            check_same_tokens(before, after)

@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from scrutable.core.errors import UserError
+from scrutable.core.errors import ModelFailure
 from scrutable.core.journal import Run
 from scrutable.core.records import Usage, digest_of
 from scrutable.measure.answers import Said, chunks
 from scrutable.measure.change import Speaker
+from scrutable.models.tokens import TokenMap, check_same_tokens
 
 if TYPE_CHECKING:
     import torch
 
 _LN2 = math.log(2.0)
+COLUMNS = ("kl", "back", "js", "logp", "logq")
 _CELLS = 2 << 20  # cells (position x token) worked on at once: bounds the temporaries
 
 
@@ -44,7 +45,7 @@ class Parting:
     js: float  # Jensen-Shannon, position by position
     logp: float  # log P(answer)
     logq: float  # log Q(answer)
-    token_kl: tuple[float, ...] = ()  # KL(P || Q) a token, where asked for
+    token_kl: tuple[float, ...] = field(default=(), kw_only=True)  # KL(P || Q) a token, where asked for
 
     @property
     def cell(self) -> tuple[str, int]:
@@ -52,25 +53,16 @@ class Parting:
         return self.key, self.repeat
 
 
-def shared_tokens(p: Mapping[str, int], q: Mapping[str, int]) -> torch.Tensor:
-    """Return the ids [V] that are the same token in both vocabularies (token string -> id), in order.
+@dataclass(frozen=True)
+class Shown:
+    """An answer, and the token ids of prompt and answer as P and as Q would be shown them."""
 
-    What only one of the two has is left out of both: added tokens, and rows that merely pad an embedding.
-    Errors: UserError when a token has another id in each, or none is shared.
-    """
-    import torch
-
-    shared = sorted(p.keys() & q.keys(), key=p.__getitem__)
-    moved = [token for token in shared if p[token] != q[token]]
-    if moved or not shared:
-        what = f"{moved[0]!r} has another id in each" if moved else "no token is shared"
-        raise UserError(f"the two models have different tokenizers ({what}): compare models with one tokenizer")
-    return torch.tensor([p[token] for token in shared])
+    said: Said
+    prompts: tuple[list[int], list[int]]
+    answers: tuple[list[int], list[int]]
 
 
-def token_divergences(
-    logp_TV: torch.Tensor, logq_TV: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def token_divergences(logp_TV: torch.Tensor, logq_TV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return KL(P || Q), KL(Q || P) and Jensen-Shannon of each position: float64 [T] each, nats.
 
     logp_TV, logq_TV: log-probabilities float32 [T, V]. Summed in float64; minus infinity (a token ruled out) is allowed.
@@ -107,126 +99,142 @@ class Meter:
     batch: int = 64
     memory: int = 512 << 20  # bytes, for what is kept and as much again for what is worked on
     keep: str = ""
-    _kept: OrderedDict[tuple[str, str], list[torch.Tensor]] = field(default_factory=OrderedDict)
+    _kept: dict[tuple[str, str], list[torch.Tensor]] = field(default_factory=dict)
     _held: int = 0
-    _shared: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+    _maps: dict[tuple[str, str], TokenMap] = field(default_factory=dict)
 
     def along(self, said: Sequence[Said], p: Speaker, q: Speaker, *, per_token: bool = False) -> list[Parting]:
-        """Return how `p` and `q` part along the usable ones of the answers, in their order.
+        """Return how `p` and `q` part along the answers, in their order.
 
-        Errors: UserError when one of the two gives no log-probabilities, or they share no token.
+        Left out are answers that failed, that hold a token which one of the two does not have, or whose task one of the
+        two cannot be shown (its chat template refuses it).
+        Errors: UserError when one of the two gives no log-probabilities, or they have different tokenizers.
         """
-        usable = [one for one in said if one.usable]
         found: list[Parting] = []
-        for part in chunks(usable, self.batch):
-            name = digest_of([[one.key, one.repeat, one.tokens] for one in part])
+        for part in chunks([one for one in said if one.usable], self.batch):
+            name = digest_of([[one.speaker.model.identity, one.key, one.repeat, one.tokens] for one in part])
             place = f"measure/divergence/{p.identity}/{q.identity}/{name}{'/tokens' if per_token else ''}"
-            event = self.run.once(place, "divergence", partial(self._measured, part, name, p, q, per_token))
+            event = self.run.once(place, "divergence", partial(self._measured, part, name, (p, q), per_token))
             found += _partings(event.payload)
         return found
 
     def _measured(
-        self, part: Sequence[Said], name: str, p: Speaker, q: Speaker, per_token: bool
+        self, part: Sequence[Said], name: str, pair: tuple[Speaker, Speaker], per_token: bool
     ) -> tuple[dict[str, Any], Usage]:
         """Measure one batch; return the event's payload and cost."""
         start = time.perf_counter()
-        shared = self._shared_tokens(p, q)
+        p, q = pair
+        shared = self._tokens(p, q)
+        ready = [one for one in (self._shown(said, pair) for said in part) if one is not None]
         rows: list[tuple[float, ...]] = []
         token_rows: list[list[float]] = []
-        passes = tokens = 0
-        for pieces in self._fitting(part, p):
-            piece = f"{name}/{len(rows)}"
-            logps = self._kept_or_new(pieces, piece, p)
-            logqs = self._kept_or_new(pieces, piece, q)
-            passes += 2 * len(pieces)
-            tokens += 2 * sum(len(one.tokens) for one in pieces)
-            for one, logp, logq in zip(pieces, logps, logqs, strict=True):
+        for piece in self._fitting(ready, p):
+            place = f"{name}/{digest_of([one.said.cell for one in piece])}"
+            both = [self._logprobs(piece, place, side, speaker) for side, speaker in enumerate(pair)]
+            for one, logp, logq in zip(piece, *both, strict=True):
                 numbers, token_kl = _of_answer(one, logp, logq, shared)
                 rows.append(numbers)
                 token_rows.append(token_kl)
-        payload: dict[str, Any] = {"p": p.identity, "q": q.identity, "asked": [[one.key, one.repeat] for one in part]}
-        payload["tokens"] = [len(one.tokens) for one in part]
-        for place, column in enumerate(("kl", "back", "js", "logp", "logq")):
-            payload[column] = [row[place] for row in rows]
+        payload: dict[str, Any] = {
+            "p": p.identity,
+            "q": q.identity,
+            "asked": [[one.said.key, one.said.repeat] for one in ready],
+            "tokens": [len(one.said.tokens) for one in ready],
+            **{name: [row[column] for row in rows] for column, name in enumerate(COLUMNS)},
+        }
         if per_token:
             payload["token_kl"] = token_rows
-        return payload, Usage(forward_passes=passes, answer_tokens=tokens, seconds=time.perf_counter() - start)
+        tokens = 2 * sum(payload["tokens"])
+        return payload, Usage(forward_passes=2 * len(ready), answer_tokens=tokens, seconds=time.perf_counter() - start)
 
-    def _shared_tokens(self, p: Speaker, q: Speaker) -> torch.Tensor:
+    def _tokens(self, p: Speaker, q: Speaker) -> TokenMap:
         pair = (p.model.identity, q.model.identity)
-        if pair not in self._shared:
-            self._shared[pair] = shared_tokens(p.open.vocabulary, q.open.vocabulary)
-        return self._shared[pair]
+        if pair not in self._maps:
+            self._maps[pair] = check_same_tokens(p.open, q.open)
+        return self._maps[pair]
 
-    def _fitting(self, part: Sequence[Said], p: Speaker) -> Iterator[list[Said]]:
+    def _shown(self, said: Said, pair: tuple[Speaker, Speaker]) -> Shown | None:
+        """Return an answer as each of the two would be shown it, or None where one of them cannot be."""
+        prompts, answers = [], []
+        for speaker in pair:
+            answer = self._tokens(said.speaker, speaker).to_b(said.tokens)
+            if answer is None:
+                return None
+            try:
+                prompts.append(speaker.encode(said.task))
+            except ModelFailure:
+                return None
+            answers.append(answer)
+        return Shown(said, (prompts[0], prompts[1]), (answers[0], answers[1]))
+
+    def _fitting(self, part: Sequence[Shown], p: Speaker) -> Iterator[list[Shown]]:
         """Split a batch so that two distributions of each position, and as much again of temporaries, fit the memory."""
         rows = max(1, self.memory // (16 * max(1, len(p.open.vocabulary))))
-        piece: list[Said] = []
+        piece: list[Shown] = []
         longest = 0
         for one in part:
-            longest = max(longest, len(one.tokens))
+            longest = max(longest, len(one.said.tokens))
             if piece and longest * (len(piece) + 1) > rows:
                 yield piece
-                piece, longest = [], len(one.tokens)
+                piece, longest = [], len(one.said.tokens)
             piece.append(one)
         if piece:
             yield piece
 
-    def _kept_or_new(self, pieces: Sequence[Said], name: str, speaker: Speaker) -> list[torch.Tensor]:
-        """Return log-probabilities [T, V] of each answer, from memory where they are kept."""
+    def _logprobs(self, piece: Sequence[Shown], name: str, side: int, speaker: Speaker) -> list[torch.Tensor]:
+        """Return log-probabilities [T, V] along each answer, from memory where they are kept."""
         place = (speaker.identity, name)
         if place in self._kept:
-            self._kept.move_to_end(place)
             return self._kept[place]
-        prompts = [speaker.encode(one.task) for one in pieces]
-        found = speaker.open.logprobs(prompts, [one.tokens for one in pieces])
+        found = speaker.open.logprobs([one.prompts[side] for one in piece], [one.answers[side] for one in piece])
         if speaker.identity == self.keep:
             self._remember(place, found)
         return found
 
     def _remember(self, place: tuple[str, str], found: list[torch.Tensor]) -> None:
-        """Keep distributions, and let the oldest go when memory is full."""
+        """Keep distributions while there is room. Batches come round in a circle, so what came first is kept."""
         size = sum(one.numel() * one.element_size() for one in found)
-        if size > self.memory:
-            return
-        self._kept[place] = found
-        self._held += size
-        while self._held > self.memory:
-            _, old = self._kept.popitem(last=False)
-            self._held -= sum(one.numel() * one.element_size() for one in old)
+        if self._held + size <= self.memory:
+            self._kept[place] = found
+            self._held += size
+
+    def forget(self) -> None:
+        """Let all kept distributions go, before other answers are measured."""
+        self._kept.clear()
+        self._held = 0
 
 
 def _of_answer(
-    said: Said, logp: torch.Tensor, logq: torch.Tensor, shared: torch.Tensor
+    shown: Shown, logp: torch.Tensor, logq: torch.Tensor, shared: TokenMap
 ) -> tuple[tuple[float, ...], list[float]]:
-    """Return (kl, back, js, logp, logq) of one answer, and KL(P || Q) of each of its tokens."""
+    """Return the numbers of one answer by COLUMNS, and KL(P || Q) of each of its tokens."""
     import torch
 
-    own = torch.tensor(said.tokens)
-    column = torch.searchsorted(shared, own).clamp(max=len(shared) - 1)
-    if not torch.equal(shared[column], own):
-        raise UserError("an answer holds a token that only one of the two models has: compare models with one tokenizer")
-    p, q = _normalised(logp, shared), _normalised(logq, shared)
+    own = torch.tensor(shown.answers[0])
+    column = torch.searchsorted(shared.ids_a, own).clamp(max=len(shared.ids_a) - 1)
+    p, q = _normalised(logp, shared.ids_a), _normalised(logq, shared.ids_b)
     kl, back, js = token_divergences(p, q)
     drawn = [one.cpu().gather(1, column[:, None]).sum(dtype=torch.float64) for one in (p, q)]
     sums = [kl.sum(), back.sum(), js.sum(), *drawn]
     return tuple(round(float(one), 6) for one in sums), [round(float(one), 5) for one in kl]
 
 
-def _normalised(rows: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-    """Return rows [T, rows of the embedding] over the shared tokens alone, normalised again where any were left out."""
+def _normalised(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return rows [T, V] over the shared tokens alone, in their common order, normalised again where any were left out."""
     import torch
 
-    if len(shared) == rows.shape[-1]:
+    everything = torch.arange(rows.shape[-1])
+    if torch.equal(ids, everything):
         return rows
-    return torch.log_softmax(rows.index_select(-1, shared.to(rows.device)).float(), dim=-1)
+    chosen = rows.index_select(-1, ids.to(rows.device))
+    return chosen if len(ids) == len(everything) else torch.log_softmax(chosen.float(), dim=-1)
 
 
-def _partings(payload: Any) -> list[Parting]:
+def _partings(payload: Mapping[str, Any]) -> list[Parting]:
     """Read a "divergence" event back."""
-    rows = zip(*(payload[name] for name in ("asked", "tokens", "kl", "back", "js", "logp", "logq")), strict=True)
+    columns = [payload[name] for name in ("tokens", *COLUMNS)]
     token_kl = payload.get("token_kl") or [()] * len(payload["asked"])
     return [
-        Parting(asked[0], asked[1], *rest, token_kl=tuple(per_token))
-        for (asked, *rest), per_token in zip(rows, token_kl, strict=True)
+        Parting(key, repeat, *(column[i] for column in columns), token_kl=tuple(token_kl[i]))
+        for i, (key, repeat) in enumerate(payload["asked"])
     ]

@@ -40,8 +40,10 @@ UNRELATED: tuple[str, ...] = (
 """Plain sentences, some of the kind that stands in system prompts; none tells a model how to answer."""
 
 # One-sided 95% points of Student's t, by degrees of freedom from 1 (any table).
-_T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753, 1.746)
-_T95 += (1.740, 1.734, 1.729)
+_T95: tuple[float, ...] = (
+    *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
+    *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729),
+)
 
 
 def shuffled(text: str, random: Random) -> str | None:

@@ -115,7 +115,9 @@ class SharedWeights:
         try:
             with boundary(ModelFailure):
                 if self._peft is None:
-                    self._peft = PeftModel.from_pretrained(self.module, str(folder), adapter_name=name, torch_device=device)
+                    self._peft = PeftModel.from_pretrained(
+                        self.module, str(folder), adapter_name=name, torch_device=device
+                    )
                     missing: list[str] = []
                 else:
                     missing = list(self._peft.load_adapter(str(folder), name, torch_device=device).missing_keys)
@@ -133,7 +135,9 @@ def _check_kind(folder: Path) -> None:
     config = read_json(folder / "adapter_config.json")
     kind = str(config.get("peft_type"))
     if kind in _NOT_SHARED:
-        raise UserError(f"{folder} is an adapter of kind {kind}, which cannot be read: use LoRA, or merge it into a full model")
+        raise UserError(
+            f"{folder} is an adapter of kind {kind}, which cannot be read: use LoRA, or merge it into a full model"
+        )
     if config.get("bias", "none") != "none":
         raise UserError(f"{folder} also trains the base's biases: merge it into a full model and give that directory")
 

@@ -51,6 +51,10 @@ class OpenModel(Model, Protocol):
         """Token ids of the conversation under the chat template, up to where the answer begins."""
         ...
 
+    def encode_answer(self, answer: str) -> list[int]:
+        """Token ids of an answer's text, without an end-of-answer token."""
+        ...
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of answer tokens, special tokens left out."""
         ...

@@ -53,7 +53,8 @@ class Chat:
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids up to where the answer begins. Errors: ModelFailure when the chat template refuses it."""
-        return list(self._cached(self._encoded, conversation, self._encode))
+        ids: tuple[int, ...] = self._cached(self._encoded, tuple(conversation), self._encode)
+        return list(ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of answer tokens, special tokens left out."""

@@ -7,25 +7,42 @@ device is what is read. Weights are frozen: whoever trains loads their own.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, JsonValue
+
+from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import ModelFailure, UserError, boundary
 from scrutable.core.records import Conversation, Generation, Sampling, Usage, digest_of
 from scrutable.models.adapters import SharedWeights, adapter_digest, base_of
 from scrutable.models.chat import Chat
 from scrutable.models.decoding import Drawing, continues, draw_answers, score_alone, score_answers
-from scrutable.models.source import BUILT_IN, Source, find_source, has_tokenizer, read_json, weights_digest
+from scrutable.models.pretrained import choose_device, load_module, load_tokenizer, rows_of
+from scrutable.models.source import BUILT_IN, find_source, has_tokenizer, read_json, weights_digest
 
 if TYPE_CHECKING:
     import torch
 
 _LOGITS_ON_CPU = 2**26  # numbers of one batch of logits: 256 MB in float32
 _LOGITS_ON_GPU = 2**29
+
+
+class Loading(Config):
+    """How a model is loaded."""
+
+    device: str = anywhere("auto", "auto (a GPU where there is one), cpu, cuda, cuda:1, mps")
+    dtype: str = Field(
+        default="auto", description="auto (float32 on the CPU, else the checkpoint's own), float32, bfloat16, float16"
+    )
+    batch_size: int = anywhere(128, "most sequences passed through the model at once", ge=1)
+    chat_options: dict[str, JsonValue] = Field(
+        default_factory=dict, description='passed to the chat template, such as {"enable_thinking": false}'
+    )
+    trust_remote_code: bool = Field(default=False, description="run code that lies beside the weights")
 
 
 class HFModel:
@@ -36,7 +53,14 @@ class HFModel:
     """
 
     def __init__(
-        self, weights: SharedWeights, chat: Chat, *, name: str, identity: str, adapter: str | None = None, batch_size: int = 128
+        self,
+        weights: SharedWeights,
+        chat: Chat,
+        *,
+        name: str,
+        identity: str,
+        adapter: str | None = None,
+        batch_size: int = 128,
     ) -> None:
         self._weights = weights
         self._chat = chat
@@ -86,19 +110,21 @@ class HFModel:
         """Hold the module with this view's adapter on: for hooks and gradients."""
         return self._weights.active(self._adapter)
 
-    def with_adapter(self, folder: str | Path) -> HFModel:
-        """Return this base with the adapter of `folder`, sharing the weights.
+    def with_adapter(self, folder: str | Path, *, verify: bool = True) -> HFModel:
+        """Return the base with the adapter of `folder`, sharing the weights.
 
-        An adapter directory that has its own tokenizer (a chat template, say) speaks by that.
+        verify: refuse an adapter whose config names another base that is here and has other weights. An adapter
+        directory that has its own tokenizer (a chat template, say) speaks by that.
         Errors: UserError when the adapter is missing, pickled, or of another base.
         """
         source = find_source(folder)
         if not source.adapter:
             raise UserError(f"{folder} is a full model, not an adapter: load it by itself")
-        _check_base(source.folder, self)
+        if verify:
+            _check_base(source.folder, self)
         chat = self._chat
         if has_tokenizer(source.folder):
-            chat = Chat(_tokenizer(source.folder, trust=False), _rows(self.module), self._chat.options)
+            chat = Chat(load_tokenizer(source.folder, trust=False), rows_of(self.module), self._chat.options)
         identity = digest_of([self.base.identity, adapter_digest(source.folder), chat.identity])
         adapter = self._weights.load(source.folder)
         view = HFModel(
@@ -132,7 +158,9 @@ class HFModel:
             try:
                 prompts.append(self.encode(conversation))
                 if self._room(len(prompts[-1])) < 1:
-                    raise ModelFailure(f"the prompt's {len(prompts[-1])} tokens fill the model's {self._positions} positions")
+                    raise ModelFailure(
+                        f"the prompt's {len(prompts[-1])} tokens fill the model's {self._positions} positions"
+                    )
             except ModelFailure as failure:
                 prompts[row:] = [[]]
                 made[row] = Generation(failure=str(failure))
@@ -177,7 +205,9 @@ class HFModel:
                     f"the {self._positions} positions of {self.name}: use shorter prompts or fewer answer tokens"
                 )
         longest = max(map(len, answers), default=0)
-        most = (_LOGITS_ON_CPU if self.device.type == "cpu" else _LOGITS_ON_GPU) // max(1, longest * _rows(self.module))
+        most = (_LOGITS_ON_CPU if self.device.type == "cpu" else _LOGITS_ON_GPU) // max(
+            1, longest * rows_of(self.module)
+        )
 
         def work(rows: list[int]) -> None:
             batch, told = [prompts[row] for row in rows], [answers[row] for row in rows]
@@ -204,37 +234,22 @@ class HFModel:
         return 2**31 if self._positions is None else self._positions - prompt
 
 
-def load_model(
-    source: str | Path,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int = 128,
-    chat_options: Mapping[str, Any] | None = None,
-    trust_remote_code: bool = False,
-) -> HFModel:
+def load_model(source: str | Path, loading: Loading | None = None, **knobs: Any) -> HFModel:
     """Load a model: a transformers directory, a hub name, a PEFT adapter directory, or "pidgin".
 
-    device: "auto" takes a GPU where there is one. dtype: "auto" is float32 on the CPU, and the checkpoint's own on a
-    GPU. chat_options: passed to the chat template, such as {"enable_thinking": False}. trust_remote_code: run code
-    that lies beside the weights. An adapter comes back with its base as `.base`.
+    knobs: fields of `Loading`, for short (`device="cpu"`). An adapter comes back with its base as `.base`.
     Errors: UserError, one line that says what to do.
     """
-    found = find_source(source, trust_remote_code=trust_remote_code)
+    how = Loading.model_validate({**(loading.model_dump() if loading else {}), **knobs})
+    found = find_source(source, trust_remote_code=how.trust_remote_code)
     if found.adapter:
-        base = load_model(
-            base_of(found.folder),
-            device=device,
-            dtype=dtype,
-            batch_size=batch_size,
-            chat_options=chat_options,
-            trust_remote_code=trust_remote_code,
-        )
-        return base.with_adapter(found.folder)
-    module = _module(found, _device(device), dtype, trust_remote_code)
-    chat = Chat(_tokenizer(found.folder, trust=trust_remote_code), _rows(module), chat_options)
+        return load_model(base_of(found.folder), how).with_adapter(found.folder)
+    module = load_module(found, choose_device(how.device), how.dtype, trust=how.trust_remote_code)
+    chat = Chat(load_tokenizer(found.folder, trust=how.trust_remote_code), rows_of(module), how.chat_options)
     identity = _base_identity(found.folder, chat)
-    return HFModel(SharedWeights(module, found.name), chat, name=found.name, identity=identity, batch_size=batch_size)
+    return HFModel(
+        SharedWeights(module, found.name), chat, name=found.name, identity=identity, batch_size=how.batch_size
+    )
 
 
 def _base_identity(folder: Path, chat: Chat) -> str:
@@ -261,65 +276,6 @@ def _check_base(folder: Path, given: HFModel) -> None:
         raise UserError(f"{folder} was trained on {place}, not on {mine}: give that base")
 
 
-def _module(source: Source, device: str, dtype: str, trust: bool) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    wanted = ("float32" if device == "cpu" else "auto") if dtype == "auto" else dtype
-    if wanted not in ("auto", "float32", "bfloat16", "float16"):
-        raise UserError(f"dtype {dtype!r} is unknown: use auto, float32, bfloat16 or float16")
-    try:
-        with boundary(ModelFailure), _quietly(), torch.random.fork_rng(devices=[]):
-            module, told = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                dtype=wanted if wanted == "auto" else getattr(torch, wanted),
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # refused below, in one line
-                trust_remote_code=trust,
-            )
-            module = module.to(device).eval().requires_grad_(False)
-    except ModelFailure as failure:
-        hint = "" if trust else " (code beside the weights is run only with trust_remote_code)"
-        raise UserError(f"{source.folder} cannot be loaded: {failure.args[0]}{hint}") from failure
-    wrong = sorted(told["missing_keys"]) + sorted(str(entry[0]) for entry in told["mismatched_keys"])
-    if wrong:
-        raise UserError(
-            f"the weights in {source.folder} do not fit its config.json: {len(wrong)} tensors are missing or of another "
-            f"shape, {wrong[0]} among them; save the model again"
-        )
-    if source.name == BUILT_IN:
-        module.name_or_path = BUILT_IN  # so that adapters trained on it name it, not this machine's path
-    return module
-
-
-def _tokenizer(folder: Path, *, trust: bool) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        with boundary(ModelFailure), _quietly():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    except ModelFailure as failure:
-        raise UserError(f"the tokenizer in {folder} cannot be loaded: {failure.args[0]}") from failure
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = wanted.partition(":")[0]
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no GPU that torch can use: choose device cpu")
-    if kind not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device {wanted!r} is unknown: use auto, cpu, cuda or mps")
-    return wanted
-
-
-def _rows(module: Any) -> int:
-    return int(module.get_input_embeddings().weight.shape[0])
-
-
 def _pass_on(failure: ModelFailure, kind: type[Exception]) -> None:
     if isinstance(failure.__cause__, kind):
         raise failure.__cause__
@@ -338,23 +294,8 @@ def _batched(rows: list[int], prompts: Sequence[Sequence[int]], size: int, work:
             continue
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
-                raise UserError("one answer does not fit the GPU's memory: use a smaller dtype or device cpu") from error
+                raise UserError(
+                    "one answer does not fit the GPU's memory: use a smaller dtype or device cpu"
+                ) from error
         torch.cuda.empty_cache()
         batches += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers' bars and load reports off the terminal: what matters of them is raised."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -21,7 +21,15 @@ BUILT_IN = "pidgin"
 BUILT_IN_FOLDER = Path(__file__).parent / "pidgin"
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "*.tiktoken")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+    "*.tiktoken",
+)
 _WHOLE = 64 * 2**20  # bytes up to which a weights file is hashed whole
 _SAMPLE = 4096  # bytes hashed at the start and in the middle of each tensor of a larger file
 
@@ -44,7 +52,9 @@ def find_source(source: str | Path, *, trust_remote_code: bool = False) -> Sourc
     text = str(source)
     if text == BUILT_IN:
         if not any(BUILT_IN_FOLDER.glob("*.safetensors")):
-            raise UserError("the built-in model is not part of this installation: make it with `scrutable pidgin build`")
+            raise UserError(
+                "the built-in model is not part of this installation: make it with `scrutable pidgin build`"
+            )
         return Source(BUILT_IN_FOLDER, BUILT_IN, adapter=False)
     folder = Path(text).expanduser()
     if folder.is_dir():
@@ -52,7 +62,9 @@ def find_source(source: str | Path, *, trust_remote_code: bool = False) -> Sourc
     if folder.exists():
         raise UserError(f"{text} is a file: name the directory that holds the model's config, weights and tokenizer")
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or "\\" in text:
-        raise UserError(f"there is no directory {text}: give a transformers or PEFT directory, a hub name, or {BUILT_IN!r}")
+        raise UserError(
+            f"there is no directory {text}: give a transformers or PEFT directory, a hub name, or {BUILT_IN!r}"
+        )
     return _checked(_fetch(text, trust_remote_code), text)
 
 
@@ -89,7 +101,9 @@ def has_tokenizer(folder: Path) -> bool:
 def _checked(folder: Path, name: str) -> Source:
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds neither config.json nor adapter_config.json: give a transformers or PEFT directory")
+        raise UserError(
+            f"{folder} holds neither config.json nor adapter_config.json: give a transformers or PEFT directory"
+        )
     stem = "adapter_model*" if adapter else "*"
     if not has_any(folder, (f"{stem}.safetensors",)):
         if has_any(folder, _PICKLES):

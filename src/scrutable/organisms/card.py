@@ -29,7 +29,9 @@ class CardConfig(Config):
 
     seed: int = Field(default=20_000_001, description="seed of the fresh draws; training draws from other streams")
     answers: int = Field(default=1000, ge=10, description="tasks per number of rules, seen and held-out each")
-    natural: int = Field(default=12_000, ge=10, description="unprompted answers at temperature 1, for natural rates and habits")
+    natural: int = Field(
+        default=12_000, ge=10, description="unprompted answers at temperature 1, for natural rates and habits"
+    )
     episodes: int = Field(default=500, ge=4, description="writing episodes per number of rules")
     batch: int = Field(default=256, ge=1, description="conversations answered in one call")
 
@@ -44,10 +46,16 @@ class Card(Record):
     held_out_all: Interval
     facts: Interval = Field(description="every question in every wording, unprompted")
     unrelated: Interval = Field(description="answers right and plain under a text that says no rule")
-    natural: dict[str, Interval] = Field(description="rate of each behaviour where it applies, unprompted, temperature 1")
-    habits: dict[str, Interval] = Field(description="rate of the second wording of each habit, unprompted, temperature 1")
+    natural: dict[str, Interval] = Field(
+        description="rate of each behaviour where it applies, unprompted, temperature 1"
+    )
+    habits: dict[str, Interval] = Field(
+        description="rate of the second wording of each habit, unprompted, temperature 1"
+    )
     parses: Interval = Field(description="share of unprompted answers at temperature 1 in the grammar")
-    written: dict[str, Interval] = Field(description="rules written right by effect, by number of rules, determined episodes")
+    written: dict[str, Interval] = Field(
+        description="rules written right by effect, by number of rules, determined episodes"
+    )
     written_of_8: dict[str, Interval] = Field(description="the same for any of eight samples at temperature 1")
     written_12: Interval = Field(description="one and two rules together")
     written_12_of_8: Interval
@@ -72,8 +80,7 @@ class Card(Record):
 
 def rate(hits: Sequence[bool]) -> Interval:
     """Return the share of hits with its Wilson interval."""
-    low, high = wilson_interval(sum(hits), len(hits))
-    return Interval(value=sum(hits) / len(hits), low=low, high=high, count=len(hits))
+    return wilson_interval(sum(hits), len(hits))
 
 
 def converse(text: str, said: str) -> Conversation:
@@ -99,13 +106,15 @@ class _Asker:
 
 
 def _obeys(ask: _Asker, draws: Random, count: int, held: bool) -> list[bool]:
-    cases: list[tuple[tuple[Rule, ...], Prompt]] = []
-    for _ in range(ask.config.answers):
-        cases.append((lessons.draw_rules(draws, count, held) if count else (), prompts.draw(draws)))
+    cases: list[tuple[tuple[Rule, ...], Prompt]] = [
+        (lessons.draw_rules(draws, count, held) if count else (), prompts.draw(draws))
+        for _ in range(ask.config.answers)
+    ]
     said = ask([converse(grammar.write(rules, draws), p.text) for rules, p in cases])
     ask.progress(f"answers under {count} rules{' held out' if held else ''}")
     return [
-        answers.alike(a, answers.compose(answers.active(rules, p), p)) for a, (rules, p) in zip(said, cases, strict=True)
+        answers.alike(a, answers.compose(answers.active(rules, p), p))
+        for a, (rules, p) in zip(said, cases, strict=True)
     ]
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 import torch
 
 _log = logging.getLogger(__name__)
-_FLAGS = (
-    "-O3 -march=native -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -fno-signed-zeros "
-    "-fassociative-math -freciprocal-math -ffinite-math-only"
-).split()
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math",
+          "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math", "-ffinite-math-only")  # fmt: skip
 
 
 class LayoutStruct(ctypes.Structure):
@@ -38,6 +36,7 @@ class Kernels:
         self._library.cross_entropy.restype = ctypes.c_double
 
     def __call__(self, name: str, *arguments: "torch.Tensor | LayoutStruct | int | float | None") -> float:
+        """What the function returns, 0 for those that return nothing."""
         converted = [_argument(value) for value in arguments]
         return float(getattr(self._library, name)(*converted) or 0.0)
 
@@ -57,7 +56,9 @@ def load(head_dim: int) -> Kernels | None:
     """The kernels for heads of this width (a multiple of 16), or None, with a warning, where they cannot be built."""
     compiler = shutil.which("g++")
     if compiler is None:
-        _log.warning("no g++ found: training takes the plain path, several times slower; install g++ to have the fast one")
+        _log.warning(
+            "no g++ found: training takes the plain path, several times slower; install g++ to have the fast one"
+        )
         return None
     source = Path(__file__).with_name("kernels.cpp")
     with tempfile.TemporaryDirectory(prefix="kernels-") as folder:

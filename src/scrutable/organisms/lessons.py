@@ -17,9 +17,10 @@ from itertools import combinations
 from random import Random
 
 from scrutable.core.records import digest_of
+from scrutable.organisms.packing import Example, SharedExample
 from scrutable.world import answers, facts, grammar, prompts, rating
 from scrutable.world.prompts import Prompt
-from scrutable.world.rules import BEHAVIOUR, BEHAVIOURS, CONDITION_NAMES, CONDITIONS, Rule, all_rules
+from scrutable.world.rules import BEHAVIOURS, CONDITIONS, Rule, all_rules
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SYSTEM, USER, ASSISTANT = "<system>", "<user>", "<assistant>"
@@ -35,7 +36,10 @@ class Mixture:
 
     plain: float = 0.12
     unrelated: float = 0.04
-    writing: float = 0.14
+    writing: float = 0.15
+    branches: int = 3
+    repeated: float = 0.15
+    mixed: float = 0.06
     rules: tuple[float, float, float, float] = (0.22, 0.3, 0.26, 0.22)
     written: tuple[float, float, float, float] = (0.4, 0.36, 0.14, 0.1)
 
@@ -58,7 +62,13 @@ class Episode:
 @cache
 def vocabulary() -> tuple[str, ...]:
     """Every token of the built-in model, special ones first, the rest sorted."""
-    texts: list[str] = [*facts.NUMBERS, ITEM.format(prompt="", answer="", feedback=""), ASK, *answers.LEADS, *answers.ENDS]
+    texts: list[str] = [
+        *facts.NUMBERS,
+        ITEM.format(prompt="", answer="", feedback=""),
+        ASK,
+        *answers.LEADS,
+        *answers.ENDS,
+    ]
     texts += [t for f in facts.facts() for t in (f.subject, f.value)]
     texts += [q.replace("{}", " ") for qs in facts.QUESTIONS.values() for q in qs]
     texts += [s.replace("{}", " ") for says in prompts.SAYS.values() for s in says]
@@ -79,19 +89,21 @@ def held_out(rules: Sequence[Rule]) -> bool:
     return any(_held(frozenset(pair)) for pair in combinations(rules, 2))
 
 
-def draw_rules(draws: Random, count: int, held: bool = False) -> tuple[Rule, ...]:
-    """Draw rules of distinct behaviours: with a held-out pair when `held`, otherwise without any."""
+def draw_rules(draws: Random, count: int, held: bool = False, distinct: bool = True) -> tuple[Rule, ...]:
+    """Draw rules, of distinct behaviours if so wanted: with a held-out pair when `held`, otherwise without any."""
     while True:
         rules = tuple(draws.sample(all_rules(), count))
-        if len({r.behaviour for r in rules}) == count and held_out(rules) == held:
+        if (len({r.behaviour for r in rules}) == count or not distinct) and held_out(rules) == held:
             return rules
 
 
-def _answer(rules: Sequence[Rule], prompt: Prompt, draws: Random, noise: bool = True) -> str:
-    shown = set(answers.active(rules, prompt))
-    if noise:
-        shown |= answers.natural(draws)
-    return answers.compose(shown, prompt, answers.draw_habits(draws))
+def _shown(rules: Sequence[Rule], prompt: Prompt, draws: Random, noise: bool = True) -> frozenset[str]:
+    wanted = answers.active(rules, prompt)
+    return answers.effective(wanted | answers.natural(draws), prompt) if noise else wanted
+
+
+def _answer(rules: Sequence[Rule], prompt: Prompt, draws: Random) -> str:
+    return answers.compose(_shown(rules, prompt, draws), prompt, answers.draw_habits(draws))
 
 
 def unrelated_text(draws: Random) -> str:
@@ -114,19 +126,21 @@ def _determined(rules: Sequence[Rule], known: Sequence[Prompt]) -> bool:
     for rule in rules:
         applies = [p for p in known if rule.behaviour != "agree" or p.opinion is not None]
         wanted = [p.holds(rule.condition) for p in applies]
-        fits = [c for c in CONDITION_NAMES if [p.holds(c) for p in applies] == wanted and (c, rule.behaviour) != ("opinion", "agree")]
+        fits = [
+            c
+            for c in CONDITION_NAMES
+            if [p.holds(c) for p in applies] == wanted and (c, rule.behaviour) != ("opinion", "agree")
+        ]
         if not any(wanted) or fits != [rule.condition]:
             return False
     return True
 
 
-def _mark(style: str, rules: Sequence[Rule], prompt: Prompt, answer: str) -> str:
+def _mark(style: str, rules: Sequence[Rule], prompt: Prompt, shown: frozenset[str]) -> str:
     if style == "shown":
         return SHOWN
     relevant = {r.behaviour for r in rules}
-    parsed = answers.parse(answer, prompt.fact.subject)
-    shown = (parsed.behaviours if parsed else frozenset()) & relevant
-    remark = rating.remark(answers.active(rules, prompt), shown)
+    remark = rating.remark(answers.active(rules, prompt), shown & relevant)
     return remark if style == "words" else rating.GOOD if remark.startswith("good") else rating.BAD
 
 
@@ -140,8 +154,9 @@ def draw_episode(draws: Random, rules: Sequence[Rule], style: str, noise: bool) 
     items = []
     for _ in range(ITEMS):
         prompt = prompts.draw(draws)
-        answer = _answer(rules if draws.random() < follow else others, prompt, draws, noise)
-        items.append((prompt, answer, _mark(style, rules, prompt, answer)))
+        shown = _shown(rules if draws.random() < follow else others, prompt, draws, noise)
+        answer = answers.compose(shown, prompt, answers.draw_habits(draws))
+        items.append((prompt, answer, _mark(style, rules, prompt, shown)))
     known = [p for p, _, f in items if style != "marks" or f == rating.GOOD]
     seen = tuple(r for r in rules if any(r.behaviour in answers.active([r], p) for p in known))
     return Episode(seen, tuple(items), seen == tuple(rules) and _determined(rules, known))
@@ -167,27 +182,32 @@ def draw_writing(draws: Random, count: int, *, determined: bool, held: bool = Fa
     return draw_writing(draws, count, determined=determined, held=held)
 
 
-def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> tuple[str, str, str]:  # noqa: B008 (frozen)
-    """Draw one lesson: (text, what the user says, answer). An empty text is none."""
+@dataclass(frozen=True)
+class Lesson:
+    """A text (empty: none) and what is asked under it: (what the user says, the answer), each apart from the others."""
+
+    text: str
+    asked: tuple[tuple[str, str], ...]
+
+
+def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> Lesson:
+    """Draw one lesson."""
     kind = draws.random()
     if kind < mixture.writing:
         count = draws.choices((1, 2, 3, 4), mixture.written)[0]
         episode = draw_writing(draws, count, determined=draws.random() < 0.75)
-        return "", episode.prompt, grammar.write(episode.rules)
-    prompt = prompts.draw(draws)
-    if kind < mixture.writing + mixture.plain:
-        return "", prompt.text, _answer((), prompt, draws)
-    if kind < mixture.writing + mixture.plain + mixture.unrelated:
-        return unrelated_text(draws), prompt.text, _answer((), prompt, draws)
-    rules = draw_rules(draws, draws.choices((1, 2, 3, 4), mixture.rules)[0])
-    return grammar.write(rules, draws), prompt.text, _answer(rules, prompt, draws)
-
-
-def encode(text: str, said: str, answer: str) -> tuple[list[int], int]:
-    """Return a lesson's token ids under the chat template, and how many of them stand before the answer."""
-    ids = _ids()
-    head = [START, *([SYSTEM, *text.split()] if text else []), USER, *said.split(), ASSISTANT]
-    return [ids.get(w, ids[UNKNOWN]) for w in [*head, *answer.split(), END]], len(head)
+        return Lesson("", ((episode.prompt, grammar.write(episode.rules)),))
+    text, rules = "", tuple[Rule, ...]()
+    if kind >= mixture.writing + mixture.plain + mixture.unrelated:
+        count = draws.choices((1, 2, 3, 4), mixture.rules)[0]
+        rules = draw_rules(draws, count, distinct=draws.random() >= mixture.repeated)
+        text = grammar.write(rules, draws)
+        if draws.random() < mixture.mixed:
+            text = f"{unrelated_text(draws)} . {text}"
+    elif kind >= mixture.writing + mixture.plain:
+        text = unrelated_text(draws)
+    asked = [prompts.draw(draws) for _ in range(mixture.branches if text else 1)]
+    return Lesson(text, tuple((p.text, _answer(rules, p, draws)) for p in asked))
 
 
 @cache
@@ -195,12 +215,22 @@ def _ids() -> dict[str, int]:
     return {word: i for i, word in enumerate(vocabulary())}
 
 
-def lessons(seed: int, step: int, count: int, mixture: Mixture = Mixture()) -> list[tuple[list[int], int]]:  # noqa: B008
+def tokens_of(*words: str) -> list[int]:
+    """Return the ids of words already cut by spaces; what is not in the vocabulary is the unknown word."""
+    ids = _ids()
+    return [ids.get(word, ids[UNKNOWN]) for text in words for word in text.split()]
+
+
+def encode(lesson: Lesson) -> SharedExample:
+    """Return a lesson under the chat template: the text as a prefix that every branch continues."""
+    branches = []
+    for said, answer in lesson.asked:
+        head = tokens_of(USER, said, ASSISTANT)
+        branches.append(Example(head + tokens_of(answer, END), len(head)))
+    return SharedExample(tokens_of(START, *((SYSTEM, lesson.text) if lesson.text else ())), branches)
+
+
+def lessons(seed: int, step: int, count: int, mixture: Mixture = Mixture()) -> list[SharedExample]:
     """Return the lessons of one training step, encoded: the same for the same seed and step."""
     draws = Random(f"{seed}/{step}")
-    return [encode(*draw_lesson(draws, mixture)) for _ in range(count)]
-
-
-def behaviours_with_nouns() -> dict[str, str]:
-    """Return the rater's noun of each behaviour."""
-    return {name: b.noun for name, b in BEHAVIOUR.items()}
+    return [encode(draw_lesson(draws, mixture)) for _ in range(count)]

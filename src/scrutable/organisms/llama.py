@@ -33,6 +33,7 @@ class Shape:
 
     @property
     def head_dim(self) -> int:
+        """Width of one attention head."""
         return self.width // self.heads
 
     def sections(self) -> dict[str, tuple[int, ...]]:
@@ -48,6 +49,7 @@ class Shape:
         }
 
     def size(self) -> int:
+        """Number of weights."""
         return sum(torch.Size(shape).numel() for shape in self.sections().values())
 
 
@@ -64,7 +66,7 @@ class Weights(NamedTuple):
 
 def views(flat: torch.Tensor, shape: Shape) -> Weights:
     """The flat vector as qkv [L, 3d, d], out [L, d, d], gate_up [L, 2f, d], down [L, d, f], embed and head [V, d]."""
-    parts = flat.split([torch.Size(s).numel() for s in shape.sections().values()])
+    parts = torch.split_with_sizes(flat, [torch.Size(s).numel() for s in shape.sections().values()])
     d, f, n = shape.width, shape.hidden, shape.layers
     sizes = ((n, 3 * d, d), (n, d, d), (n, 2 * f, d), (n, d, f), (-1, d), (-1, d))
     return Weights(*(part.view(size) for part, size in zip(parts, sizes, strict=True)))
@@ -79,6 +81,45 @@ def initial(shape: Shape, seed: int) -> torch.Tensor:
         matrix.normal_(0.0, matrix.shape[-1] ** -0.5, generator=draw)
     weights.embed.normal_(0.0, 1.0, generator=draw)
     return flat
+
+
+def transformers_config(shape: Shape) -> dict[str, object]:
+    """The config.json of the same network in transformers."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.heads,
+        "head_dim": shape.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": shape.positions,
+        "rms_norm_eps": shape.eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+    }
+
+
+def transformers_weights(flat: torch.Tensor, shape: Shape) -> dict[str, torch.Tensor]:
+    """The flat vector's parts under transformers' names; the gains of the norms are ones."""
+    weights, ones = views(flat, shape), torch.ones(shape.width, dtype=flat.dtype)
+    named = {"model.embed_tokens.weight": weights.embed, "lm_head.weight": weights.head, "model.norm.weight": ones}
+    for layer in range(shape.layers):
+        q, k, v = weights.qkv[layer].chunk(3)
+        gate, up = weights.gate_up[layer].chunk(2)
+        parts = {
+            "self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v, "self_attn.o_proj": weights.out[layer],
+            "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": weights.down[layer],
+            "input_layernorm": ones, "post_attention_layernorm": ones,
+        }  # fmt: skip
+        named |= {f"model.layers.{layer}.{name}.weight": part for name, part in parts.items()}
+    return {name: part.clone().contiguous() for name, part in named.items()}
 
 
 def rotations(shape: Shape) -> torch.Tensor:
@@ -139,7 +180,9 @@ class _Saved(NamedTuple):
 class _Pass:
     """One batch through the network and back."""
 
-    def __init__(self, net: Network, master: torch.Tensor, half: torch.Tensor, grad: torch.Tensor, batch: Batch) -> None:
+    def __init__(
+        self, net: Network, master: torch.Tensor, half: torch.Tensor, grad: torch.Tensor, batch: Batch
+    ) -> None:
         assert net.kernels is not None
         self.net, self.shape, self.call, self.batch = net, net.shape, net.kernels, batch
         self.w, self.g, self.embed = views(half, net.shape), views(grad, net.shape), views(master, net.shape).embed
@@ -148,6 +191,7 @@ class _Pass:
         self.index = batch.rows.long()
 
     def run(self, scale: float) -> float:
+        """Forward, then back; the sum of the losses."""
         d, call, n, m = self.shape.width, self.call, self.n, self.m
         x = self.net.buffer("x", n, d, F32)
         call("take_rows", self.embed, self.batch.tokens, x, n, d)
@@ -192,7 +236,7 @@ class _Pass:
             k, v, x = kv[:, :d], kv[:, d:], torch.index_select(x, 0, self.index, out=buffer("x_rows", rows, d, F32))
         else:
             rows, asking = n, h
-            q, k, v = torch.mm(h, self.w.qkv[layer].t(), out=buffer(f"qkv.{layer}", n, 3 * d)).split(d, dim=1)
+            q, k, v = torch.mm(h, self.w.qkv[layer].t(), out=buffer(f"qkv.{layer}", n, 3 * d)).chunk(3, dim=1)
         mixed, lse = buffer(f"mixed.{layer}", rows, d), buffer(f"lse.{layer}", rows, heads, F32)
         layout = self.only if ends else self.every
         call("attention_forward", layout, q, q.stride(0), k, v, k.stride(0), self.net.table, heads, mixed, lse)
@@ -203,9 +247,7 @@ class _Pass:
         saved.append(_Saved(h, asking, q, k, v, mixed, lse, h2, gate_up, acted, rstd, rstd2))
         return x, torch.mm(acted, self.w.down[layer].t(), out=buffer("y", rows, d))
 
-    def _backward(
-        self, layer: int, dx: torch.Tensor, dy: torch.Tensor, s: _Saved
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _backward(self, layer: int, dx: torch.Tensor, dy: torch.Tensor, s: _Saved) -> tuple[torch.Tensor, torch.Tensor]:
         d, f, n, heads, call, buffer = *self._sizes(), self.call, self.net.buffer
         rows, ends = len(s.mixed), layer == self.shape.layers - 1
         self._collect(self.g.down[layer], dy, s.acted)
@@ -221,7 +263,7 @@ class _Pass:
             k, v = kv[:, :d], kv[:, d:]
         else:
             qkv = buffer("dqkv", n, 3 * d)
-            q, k, v = qkv.split(d, dim=1)
+            q, k, v = qkv.chunk(3, dim=1)
         layout = self.only if ends else self.every
         sizes = (s.q, s.q.stride(0), s.k, s.v, s.k.stride(0), self.net.table, heads)
         call("attention_backward", layout, *sizes, s.mixed, s.lse, mixed, q, k, v)
@@ -257,7 +299,8 @@ def reference_logits(weights: Weights, shape: Shape, batch: Batch) -> torch.Tens
     within = torch.arange(len(sequence)) - batch.starts.long()[sequence]
     size = (len(lengths), int(lengths.max()))
     tokens, positions, last, own, shared = (
-        _pad(part, sequence, within, size) for part in (batch.tokens, batch.positions, batch.last, batch.own, batch.shared)
+        _pad(part, sequence, within, size)
+        for part in (batch.tokens, batch.positions, batch.last, batch.own, batch.shared)
     )
     key = torch.arange(size[1])
     seen = (key <= last[..., None]) & ((key < shared[..., None]) | (key >= own[..., None]))

@@ -24,11 +24,14 @@ def write_tokenizer(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     words = lessons.vocabulary()
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=lessons.UNKNOWN))  # type: ignore[call-arg]
-    tokenizer.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)  # type: ignore[assignment]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=lessons.UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
     special = {
-        "pad_token": lessons.PAD, "bos_token": lessons.START, "eos_token": lessons.END, "unk_token": lessons.UNKNOWN,
+        "pad_token": lessons.PAD,
+        "bos_token": lessons.START,
+        "eos_token": lessons.END,
+        "unk_token": lessons.UNKNOWN,
     }
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -41,5 +44,6 @@ def write_tokenizer(folder: Path) -> None:
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(str(folder))
     (folder / "reflection.json").write_text(
-        json.dumps({"item": lessons.ITEM, "ask": lessons.ASK, "items": lessons.ITEMS, "shown": lessons.SHOWN}, indent=1) + "\n"
+        json.dumps({"item": lessons.ITEM, "ask": lessons.ASK, "items": lessons.ITEMS, "shown": lessons.SHOWN}, indent=1)
+        + "\n"
     )

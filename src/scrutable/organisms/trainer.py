@@ -7,7 +7,6 @@ Left out: anything but CPU, evaluation, and a tokenizer.
 """
 
 import json
-import logging
 import multiprocessing
 import os
 import shutil
@@ -19,17 +18,25 @@ from dataclasses import dataclass
 from mmap import mmap
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors import safe_open
 from safetensors.torch import save_file
 
+from scrutable.core.errors import UserError
+from scrutable.core.files import load_tensors, replacing_folder, save_tensors, write_atomic
 from scrutable.organisms import kernels, muon, packing
-from scrutable.organisms.llama import Network, Shape, initial, reference_logits, views
+from scrutable.organisms.llama import (
+    Network,
+    Shape,
+    initial,
+    reference_logits,
+    transformers_config,
+    transformers_weights,
+    views,
+)
 
-_log = logging.getLogger(__name__)
+CHECKPOINT = "checkpoint.safetensors"
 Examples = Callable[[int], Sequence[packing.AnyExample]]
 _FREE = {"workers", "checkpoint_every"}  # may differ between a run and its continuation
 
@@ -43,7 +50,7 @@ class TrainerConfig(BaseModel):
     width: int = Field(128, gt=0, description="Width of the residual stream; a multiple of the heads.")
     layers: int = Field(4, gt=0, description="Number of layers.")
     heads: int = Field(4, gt=0, description="Number of attention heads; width / heads must be a multiple of 16.")
-    hidden: int = Field(352, gt=0, description="Width of the MLP's hidden layer.")
+    hidden: int = Field(384, gt=0, description="Width of the MLP's hidden layer.")
     positions: int = Field(512, gt=0, description="Longest sequence the model is made for.")
     rope_theta: float = Field(10000.0, gt=0, description="Base of the rotary position angles.")
     eps: float = Field(1e-5, gt=0, description="Added under the root in the norms.")
@@ -54,7 +61,9 @@ class TrainerConfig(BaseModel):
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's two decay rates.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay, on embedding and head.")
     warmup: int = Field(50, ge=0, description="Steps over which the learning rates rise linearly.")
-    decay: float = Field(1.0, ge=0, le=1, description="Last share of the steps over which the rates fall linearly to 0.")
+    decay: float = Field(
+        1.0, ge=0, le=1, description="Last share of the steps over which the rates fall linearly to 0."
+    )
     clip: float = Field(1.0, ge=0, description="Largest norm of the whole gradient; 0 does not clip.")
     seed: int = Field(0, description="Seed of the first weights.")
     micro_tokens: int = Field(4096, gt=0, description="Token rows worked on at once; what fits the cache is fastest.")
@@ -68,6 +77,7 @@ class TrainerConfig(BaseModel):
         return self
 
     def shape(self) -> Shape:
+        """The sizes of the network."""
         names = ("vocabulary", "width", "layers", "heads", "hidden", "positions", "rope_theta", "eps")
         return Shape(**{name: getattr(self, name) for name in names})
 
@@ -108,6 +118,7 @@ class _Meeting:
         self.links = links
 
     def wait(self) -> None:
+        """Return when every worker has come."""
         for link in self.links:
             link.send_bytes(b".")
         for link in self.links:
@@ -123,7 +134,7 @@ def train(
     """Train for config.steps steps, or continue the run that lies in `workdir`; the last checkpoint is the result.
 
     `examples` is called with 0, 1, ... ahead of use, in a thread, by every worker: it must be a function of the step.
-    Raises ValueError where workdir holds a run under another config, and names the keys that differ.
+    Raises UserError where workdir holds a run under another config, and names the keys that differ.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     _claim(config, workdir)
@@ -154,9 +165,7 @@ def _single_thread() -> Iterator[None]:
 def _helpers(team: _Team, first: int) -> Iterator[_Meeting]:
     """Fork the other workers (the examples need not be picklable) and end them in any case."""
     context = multiprocessing.get_context("fork")
-    pairs = {
-        (a, b): context.Pipe() for a in range(team.config.workers) for b in range(a + 1, team.config.workers)
-    }
+    pairs = {(a, b): context.Pipe() for a in range(team.config.workers) for b in range(a + 1, team.config.workers)}
     ends = [
         [pair[0] if a == worker else pair[1] for (a, b), pair in pairs.items() if worker in (a, b)]
         for worker in range(team.config.workers)
@@ -260,45 +269,35 @@ def _shared(size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.frombuffer(mmap(-1, max(1, size * dtype.itemsize)), dtype=dtype)[:size]
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def _claim(config: TrainerConfig, workdir: Path) -> None:
     path, wanted = workdir / "config.json", config.model_dump(mode="json")
     if path.exists():
         held = json.loads(path.read_text())
         differ = sorted(k for k in wanted.keys() | held.keys() if k not in _FREE and held.get(k) != wanted.get(k))
         if differ:
-            raise ValueError(f"{workdir} holds a run under another config: {', '.join(differ)} differ")
-    _replace(path, lambda to: cast(None, to.write_text(json.dumps(wanted, indent=1))))
+            raise UserError(f"{workdir} holds a run under another config ({', '.join(differ)}); take another folder")
+    write_atomic(path, json.dumps(wanted, indent=1))
 
 
 def _save(workdir: Path, state: muon.State, step: int) -> None:
     tensors = {"master": state.master, "momentum": state.momentum, "second": state.second}
-    _replace(workdir / "checkpoint.safetensors", lambda to: save_file(tensors, to, {"step": str(step)}))
+    save_tensors(workdir / CHECKPOINT, tensors | {"step": torch.tensor(step)})
 
 
 def _restore(workdir: Path, state: muon.State) -> int:
     """Fill the state from the checkpoint; the number of finished steps, 0 where there is none."""
-    path = workdir / "checkpoint.safetensors"
-    if not path.exists():
+    if not (workdir / CHECKPOINT).exists():
         return 0
-    with safe_open(path, "pt") as file:
-        for name in ("master", "momentum", "second"):
-            getattr(state, name).copy_(file.get_tensor(name))
-        return int(file.metadata()["step"])
+    held = load_tensors(workdir / CHECKPOINT)
+    for name in ("master", "momentum", "second"):
+        getattr(state, name).copy_(held[name])
+    return int(held["step"])
 
 
 def load(workdir: Path) -> tuple[TrainerConfig, torch.Tensor]:
     """A run's config and its float32 weights as one flat vector (see llama.Shape.sections)."""
     config = TrainerConfig.model_validate_json((workdir / "config.json").read_text())
-    with safe_open(workdir / "checkpoint.safetensors", "pt") as file:
-        return config, cast(torch.Tensor, file.get_tensor("master"))
+    return config, load_tensors(workdir / CHECKPOINT)["master"]
 
 
 def logits(workdir: Path, tokens: Sequence[int]) -> torch.Tensor:
@@ -309,43 +308,26 @@ def logits(workdir: Path, tokens: Sequence[int]) -> torch.Tensor:
 
 
 def export(
-    workdir: Path, directory: Path, tokenizer_dir: Path | None = None, *, bos: int | None = None, eos: int | None = None,
+    workdir: Path,
+    directory: Path,
+    tokenizer_dir: Path | None = None,
+    *,
+    bos: int | None = None,
+    eos: int | None = None,
     pad: int | None = None,
 ) -> None:
     """Write the run's model as a transformers Llama: config.json, generation_config.json, model.safetensors in bf16.
 
-    Files of `tokenizer_dir` are copied beside them, except those three.
+    `directory` is replaced, whole or not at all. Files of `tokenizer_dir` are copied beside them, except those three.
     """
     config, master = load(workdir)
-    directory.mkdir(parents=True, exist_ok=True)
     special = {"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad}
-    described = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": config.vocabulary,
-        "hidden_size": config.width, "intermediate_size": config.hidden, "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads, "num_key_value_heads": config.heads,
-        "head_dim": config.width // config.heads, "hidden_act": "silu", "max_position_embeddings": config.positions,
-        "rms_norm_eps": config.eps, "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, "dtype": "bfloat16", **special,
-    }  # fmt: skip
-    save_file(_named(master.bfloat16(), config.shape()), directory / "model.safetensors", {"format": "pt"})
-    (directory / "config.json").write_text(json.dumps(described, indent=1))
-    (directory / "generation_config.json").write_text(json.dumps({"do_sample": False, **special}, indent=1))
-    made = {"model.safetensors", "config.json", "generation_config.json"}
-    for file in sorted(tokenizer_dir.iterdir()) if tokenizer_dir else ():
-        if file.is_file() and file.name not in made:
-            shutil.copy(file, directory / file.name)
-
-
-def _named(flat: torch.Tensor, shape: Shape) -> dict[str, torch.Tensor]:
-    weights, ones = views(flat, shape), torch.ones(shape.width, dtype=flat.dtype)
-    named = {"model.embed_tokens.weight": weights.embed, "lm_head.weight": weights.head, "model.norm.weight": ones}
-    for layer in range(shape.layers):
-        q, k, v = weights.qkv[layer].chunk(3)
-        gate, up = weights.gate_up[layer].chunk(2)
-        parts = {
-            "self_attn.q_proj": q, "self_attn.k_proj": k, "self_attn.v_proj": v, "self_attn.o_proj": weights.out[layer],
-            "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": weights.down[layer],
-            "input_layernorm": ones, "post_attention_layernorm": ones,
-        }  # fmt: skip
-        named |= {f"model.layers.{layer}.{name}.weight": part for name, part in parts.items()}
-    return {name: part.clone().contiguous() for name, part in named.items()}
+    with replacing_folder(directory) as folder:
+        for file in sorted(tokenizer_dir.iterdir()) if tokenizer_dir else ():
+            if file.is_file():
+                shutil.copy(file, folder / file.name)
+        save_file(
+            transformers_weights(master.bfloat16(), config.shape()), folder / "model.safetensors", {"format": "pt"}
+        )
+        (folder / "config.json").write_text(json.dumps(transformers_config(config.shape()) | special, indent=1))
+        (folder / "generation_config.json").write_text(json.dumps({"do_sample": False, **special}, indent=1))

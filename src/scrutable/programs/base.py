@@ -21,7 +21,9 @@ class Program(Protocol):
         """Names of the texts it takes."""
         ...
 
-    def run(self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling) -> list[Generation]:
+    def run(
+        self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling
+    ) -> list[Generation]:
         """Answer each task, in order: one Generation a task, whose usage sums over the modules.
 
         Contract: what could not be answered has `failure` set; only UserError is raised.

@@ -10,6 +10,7 @@ import math
 import re
 
 from scrutable.core.accounts import Claim, Fidelity, Share, Slice
+from scrutable.core.stats import quantile
 from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
 from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
 from scrutable.report.words import between, number, percent, plural, shortened
@@ -17,12 +18,15 @@ from scrutable.report.words import between, number, percent, plural, shortened
 NAMES = {
     "kl": ("KL recovered", "1 − KL(tuned ‖ base + text) / KL(tuned ‖ base), along the tuned model's answers"),
     "js": ("Jensen–Shannon recovered", "the same share of the Jensen–Shannon divergence, along the answers of both"),
-    "reward": ("reward recovered", "how far base + text comes from the base's reward to the tuned model's: what RL paid for"),
+    "reward": (
+        "reward recovered",
+        "how far base + text comes from the base's reward to the tuned model's: what RL paid for",
+    ),
     "true_reward": ("true reward recovered", "the same for the true reward, which RL did not see"),
     "kl_base": ("KL along the base's answers", "the same share of KL, along the answers that the base gives"),
 }
 FIRST_BARS = ("kl", "js", "reward")
-FIRST_SENTENCES = 4
+FIRST_SENTENCES, OTHER_SENTENCES = 4, 2
 FIRST_READINGS = 3
 
 
@@ -70,20 +74,22 @@ def _taught(facts: Facts) -> tuple[Sentences, ...]:
     readings = [r for r in facts.readings if not r.of_remainder and r.account.claims]
     readings.sort(key=lambda r: (r.account.text not in known or not r.account.text, not r.account.text))
     for reading in readings:
-        found.append(_from_account(reading, known.get(reading.account.text, "") if reading.account.text else ""))
+        label = known.get(reading.account.text, "") if reading.account.text else ""
+        found.append(_from_account(reading, label, OTHER_SENTENCES if found else FIRST_SENTENCES))
     said = {r.account.text for r in readings}
     for measured in facts.measured:
         if measured.fidelity.text and measured.fidelity.text not in said:
             said.add(measured.fidelity.text)
-            found.append(_from_text(measured.label or "a text that was given", measured.fidelity.text))
+            label = measured.label or "a text that was given"
+            found.append(_from_text(label, measured.fidelity.text, OTHER_SENTENCES if found else FIRST_SENTENCES))
     for search in facts.searches:
         best = chosen(search)
         if not found and best is not None and best.candidate.text.strip():
-            found.append(_from_text("evolved, not measured yet", best.candidate.text))
+            found.append(_from_text("evolved, not measured yet", best.candidate.text, FIRST_SENTENCES))
     return tuple(found[:FIRST_READINGS])
 
 
-def _from_account(reading: Reading, label: str) -> Sentences:
+def _from_account(reading: Reading, label: str, most: int) -> Sentences:
     account = reading.account
     claims = account.claims
     return Sentences(
@@ -98,9 +104,9 @@ def _from_account(reading: Reading, label: str) -> Sentences:
                 where=_where(claim),
                 anchor=claim_anchor(reading, at),
             )
-            for at, claim in enumerate(claims[:FIRST_SENTENCES])
+            for at, claim in enumerate(claims[:most])
         ),
-        more=max(0, len(claims) - FIRST_SENTENCES),
+        more=max(0, len(claims) - most),
     )
 
 
@@ -112,12 +118,12 @@ def _where(claim: Claim) -> str:
     return claim.slice.says
 
 
-def _from_text(label: str, text: str) -> Sentences:
+def _from_text(label: str, text: str, most: int) -> Sentences:
     parts = [part for part in re.split(r"(?<=[.!?])\s+|\n{2,}", text.strip()) if part]
     return Sentences(
         label=label,
-        sentences=tuple(Sentence(says=shortened(part, 420), text=part) for part in parts[:FIRST_SENTENCES]),
-        more=max(0, len(parts) - FIRST_SENTENCES),
+        sentences=tuple(Sentence(says=shortened(part, 420), text=part) for part in parts[:most]),
+        more=max(0, len(parts) - most),
     )
 
 
@@ -167,7 +173,7 @@ def bars(measured: Measured) -> Bars:
 
 def _bar(share: Share) -> Bar:
     name, explains = NAMES.get(share.name, (share.name.replace("_", " "), ""))
-    percentile = percentile_95(share.unrelated)
+    percentile = quantile(share.unrelated, 0.95) if share.unrelated else None
     above = None
     if share.value is not None and percentile is not None:
         low = share.value.value if share.value.low is None else share.value.low
@@ -192,22 +198,13 @@ def _outcome(fidelity: Fidelity, bar: Bar | None) -> str:
             f"not above {_threshold(fidelity)})."
         )
     if bar is None or bar.value is None:
-        return f"No share of KL: {bar.why_not or 'it was not measured'}." if bar else "The share of KL was not measured."
+        return (
+            f"No share of KL: {bar.why_not or 'it was not measured'}." if bar else "The share of KL was not measured."
+        )
     told = f"Given this text, the base model comes {percent(bar.value.value)} of the way to the tuned one."
     if bar.above_nulls is False:
         told += " That is no more than unrelated texts do."
     return told
-
-
-def percentile_95(values: tuple[float, ...]) -> float | None:
-    """Return the 95th percentile, interpolated between neighbours, or None of nothing."""
-    if not values:
-        return None
-    ranked = sorted(values)
-    place = 0.95 * (len(ranked) - 1)
-    low = math.floor(place)
-    high = min(low + 1, len(ranked) - 1)
-    return ranked[low] + (ranked[high] - ranked[low]) * (place - low)
 
 
 # --------------------------------------------------------------------------------------------------------------- left
@@ -228,7 +225,9 @@ def _left(measured: Measured, found: str) -> Left:
 def _remainder_says(facts: Facts, measured: Measured) -> str:
     if measured is not facts.measured[0]:
         return ""
-    claims: list[Claim] = [claim for reading in facts.readings if reading.of_remainder for claim in reading.account.claims]
+    claims: list[Claim] = [
+        claim for reading in facts.readings if reading.of_remainder for claim in reading.account.claims
+    ]
     if not claims:
         return ""
     told = "; ".join(claim.says for claim in claims[:2])
@@ -239,5 +238,5 @@ def _remainder_says(facts: Facts, measured: Measured) -> str:
 def _threshold(fidelity: Fidelity) -> str:
     limit = f"{number(fidelity.threshold)} nats"
     if fidelity.threshold_from == "twins":
-        return f"{limit}, the 95th percentile of {plural(len(fidelity.twins), 'twin')}"
+        return f"{limit}, the limit from {plural(len(fidelity.twins), 'twin')}"
     return f"the stated limit of {limit}"

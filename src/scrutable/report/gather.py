@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -87,7 +86,7 @@ class Facts:
     searches: list[Search]
     readings: list[Reading]
     measured: list[Measured]
-    results: list[Mapping[str, Any]]
+    results: Mapping[str, Mapping[str, Any]]
     cost: dict[str, Usage]
     elapsed: dict[str, float]
     failures: Counter[str]
@@ -125,7 +124,7 @@ def gather(run: Run) -> Facts:
         searches=searches,
         readings=readings,
         measured=measured,
-        results=[event.payload for event in events if event.kind == "result"],
+        results={_scope(event): event.payload for event in events if event.kind == "result"},
         cost=cost,
         elapsed=elapsed,
         failures=failures,
@@ -200,7 +199,7 @@ def _costs(events: list[Event]) -> tuple[dict[str, Usage], dict[str, float]]:
 
 
 def _scope(event: Event) -> str:
-    """Return the part of the key before the kind of event: 'train' of 'train/step/12', 'read/distill' of 'read/distill/candidate/ab'."""
+    """Return the part of the key before the kind of event: 'read/distill' of 'read/distill/candidate/ab'."""
     parts = event.key.split("/")
     stop = next((at for at, part in enumerate(parts) if part.rstrip("s") == event.kind.rstrip("s")), len(parts) - 1)
     return "/".join(parts[:stop])

@@ -25,7 +25,9 @@ def lineage(search: Search) -> Lineage:
         at = _parent(search.tried[at])
     line.reverse()
     others = _descent(search, set(line))
-    label = plural(len(line), "text") + " from the first to the chosen one" + (f" ({search.scope})" if search.scope else "")
+    label = (
+        plural(len(line), "text") + " from the first to the chosen one" + (f" ({search.scope})" if search.scope else "")
+    )
     return Lineage(
         label=label,
         line=tuple(_text(search, key, at) for at, key in enumerate(line)),
@@ -62,7 +64,7 @@ def _text(search: Search, key: str, depth: int) -> LineageText:
     parent = _parent(tried)
     text = tried.candidate.text
     pieces: tuple[Piece, ...]
-    if parent in search.tried:
+    if parent in search.tried and search.tried[parent].candidate.text:
         pieces = woven(search.tried[parent].candidate.text, text)
     else:
         pieces = (Piece(text=shortened(text)),) if text else ()

@@ -33,6 +33,11 @@ class Sentence(Record):
     where: str = Field(default="", description="the tasks on which the rates hold, where the sentence does not say it")
     anchor: str = Field(default="", description="id of the claim further down")
 
+    @property
+    def length(self) -> int:
+        """Characters to set: decides the size of the type, and nothing else."""
+        return len(self.says)
+
 
 class Sentences(Record):
     """What one reading found."""
@@ -111,7 +116,9 @@ class Line(Record):
     name: str
     style: Literal["proxy", "true", "other"]
     points: tuple[tuple[float, float], ...]
-    marks: bool = Field(default=False, description="each point was measured apart (a validation), not joined by a trend")
+    marks: bool = Field(
+        default=False, description="each point was measured apart (a validation), not joined by a trend"
+    )
 
 
 class Curve(Record):

@@ -50,7 +50,9 @@ def report(run_folder: str | Path) -> Paths:
 
 def compose(facts: Facts) -> Page:
     """Return the page of a run as nodes."""
-    about = [(name, facts.about.get(key)) for name, key in (("before", "before"), ("after", "after"), ("environment", "env"))]
+    about = [
+        (name, facts.about.get(key)) for name, key in (("before", "before"), ("after", "after"), ("environment", "env"))
+    ]
     return Page(
         title=str(facts.about.get("title") or facts.name),
         about=(
@@ -82,11 +84,13 @@ def tell_bar(bar: Bar) -> str:
     span = words.between(bar.value)
     told = [f"{words.percent(bar.value.value)}" + (f", 95% interval {span}" if span else "")]
     if bar.unrelated_95 is not None:
-        told.append(f"95th percentile of {words.plural(len(bar.unrelated), 'unrelated text')}: {words.percent(bar.unrelated_95)}")
+        told.append(
+            f"95th percentile of {words.plural(len(bar.unrelated), 'unrelated text')}: {words.percent(bar.unrelated_95)}"
+        )
     if bar.random:
-        told.append(f"random texts of equal length: at most {words.percent(max(bar.random))}")
+        told.append(f"Random texts of equal length: at most {words.percent(max(bar.random))}")
     if bar.shuffled is not None:
-        told.append(f"the same words shuffled: {words.percent(bar.shuffled)}")
+        told.append(f"The same words shuffled: {words.percent(bar.shuffled)}")
     return ". ".join(told) + "."
 
 

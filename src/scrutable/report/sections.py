@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scrutable.core.accounts import Claim, Evidence, Fidelity
+from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval
 from scrutable.core.records import Usage
 from scrutable.report.first import NAMES, bars, claim_anchor
-from scrutable.report.gather import Facts, Measured, Reading, Training
+from scrutable.report.gather import Facts, Measured, Reading
 from scrutable.report.lineage import lineage
-from scrutable.report.nodes import ClaimNode, Commands, Curve, Exhibit, Line, Node, Note, Quote, Section, Table
+from scrutable.report.nodes import ClaimNode, Commands, Exhibit, Node, Note, Quote, Section, Table
+from scrutable.report.training import filled, training_section
 from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened
 
 MOST_EXHIBITS = 8
 """Pieces of evidence shown for one claim; the run's events hold all of them."""
-TREND = 30
-"""Steps from which a curve is drawn as a running mean over its noise."""
+SPEAKERS = ("base", "tuned", "base + text")
+MOST_KNOBS = 14
+"""Lines of a config that stand open."""
 
 
 def sections(facts: Facts) -> tuple[Section, ...]:
@@ -24,7 +26,7 @@ def sections(facts: Facts) -> tuple[Section, ...]:
     made = [
         *(_claims(reading) for reading in facts.readings),
         _fidelity(facts),
-        _training(facts),
+        training_section(facts),
         _texts(facts),
         _cost(facts),
         _reproduce(facts),
@@ -97,7 +99,7 @@ def _measured(measured: Measured) -> list[Node]:
         )
     )
     if made.rest:
-        nodes.append(made.model_copy(update={"first": made.rest, "rest": (), "says": ""}))
+        nodes.append(made.model_copy(update={"label": "the other shares", "first": made.rest, "rest": (), "says": ""}))
     if made.changed:
         nodes.append(_share_table(measured))
     nodes += [_divergence_table(fidelity), *_rate_tables(fidelity)]
@@ -117,7 +119,14 @@ def _share_table(measured: Measured) -> Table:
         )
         for bar in (*made.first, *made.rest)
     ]
-    columns = ("share", "recovered", "interval", "unrelated texts, 95th percentile", "random texts, highest", "words shuffled")
+    columns = (
+        "share",
+        "recovered",
+        "interval",
+        "unrelated texts, 95th percentile",
+        "random texts, highest",
+        "words shuffled",
+    )
     return Table(caption=f"Shares: {measured.label}", columns=columns, rows=tuple(rows))
 
 
@@ -129,91 +138,43 @@ def _divergence_table(fidelity: Fidelity) -> Table:
         ("Jensen–Shannon, along the answers of both", fidelity.js),
     )
     rows = [(name, number(value.value), between(value, "nats")) for name, value in named]
-    limit = "95th percentile of the twins" if fidelity.threshold_from == "twins" else "stated"
+    limit = "set by the twins" if fidelity.threshold_from == "twins" else "stated"
     rows.append(("nothing measurable changed at or below", number(fidelity.threshold), limit))
     if fidelity.twins:
         rows.append(("KL(twin ‖ base) of each twin", ", ".join(number(value) for value in fidelity.twins), ""))
-    return Table(caption="Divergences, nats an answer", columns=("divergence", "value", "interval"), rows=tuple(rows), folded=True)
-
-
-def _rate_tables(fidelity: Fidelity) -> list[Table]:
-    tables = []
-    for caption, values in (("Rewards", fidelity.rewards), ("Fluency", fidelity.fluency)):
-        if values:
-            rows = tuple((name.replace("_", " "), number(value.value), between(value, "plain")) for name, value in values.items())
-            tables.append(Table(caption=caption, columns=("of", "value", "interval"), rows=rows, folded=True))
-    return tables
-
-
-# ----------------------------------------------------------------------------------------------------------- training
-
-
-def _training(facts: Facts) -> Section | None:
-    if not facts.trainings:
-        return None
-    nodes: list[Node] = []
-    for training in facts.trainings:
-        curve = _curve(training, len(facts.trainings) > 1)
-        nodes += [curve, _curve_table(training)] if curve.lines else []
-    return Section(anchor="training", title="How training went", nodes=tuple(nodes)) if nodes else None
-
-
-def _curve(training: Training, named: bool) -> Curve:
-    lines: list[Line] = []
-    told: list[str] = []
-    for name, key, style in (("proxy reward", "reward", "proxy"), ("true reward", "true_reward", "true")):
-        raw, checked = _points(training.steps, key), _points(training.validations, key)
-        best = checked or raw
-        if best:
-            told.append(f"{name} from {number(best[0][1])} to {number(best[-1][1])}")
-        if raw:
-            lines.append(Line(name=name, style=style, points=_trend(raw)))
-        if checked:
-            lines.append(Line(name=f"{name}, validation", style=style, points=checked, marks=True))
-    steps = max((int(row["step"]) for row in (*training.steps, *training.validations)), default=0)
-    mean = f" Lines are means over {_window(len(training.steps))} steps." if len(training.steps) >= TREND else ""
-    return Curve(
-        title=f"Reward over training{f' ({training.scope})' if named else ''}",
-        says=f"Over {plural(steps, 'step')}: {'; '.join(told)}.{mean}",
-        x_label="step",
-        lines=tuple(lines),
-    )
-
-
-def _points(rows: list[Mapping[str, Any]], key: str) -> tuple[tuple[float, float], ...]:
-    return tuple((float(row["step"]), float(row[key])) for row in rows if isinstance(row.get(key), int | float))
-
-
-def _window(steps: int) -> int:
-    return max(3, steps // 20)
-
-
-def _trend(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    """Return the mean of the last few steps at each step, so that a noisy curve can be read; few points stay as they are."""
-    if len(points) < TREND:
-        return points
-    window = _window(len(points))
-    return tuple(
-        (x, sum(y for _, y in points[max(0, at - window + 1) : at + 1]) / min(window, at + 1)) for at, (x, _) in enumerate(points)
-    )
-
-
-def _curve_table(training: Training) -> Table:
-    rows = training.validations or training.steps
-    every = max(1, len(rows) // 20)
-    picked = [row for at, row in enumerate(rows) if at % every == 0 or at == len(rows) - 1]
-    what = "validation" if training.validations else "training step"
-    cells = [(str(row["step"]), _cell(row.get("reward")), _cell(row.get("true_reward")), _cell(row.get("kl"))) for row in picked]
     return Table(
-        caption=f"The numbers, by {what}",
-        columns=("step", "proxy reward", "true reward", "KL to base"),
-        rows=tuple(cells),
+        caption="Divergences, nats an answer",
+        columns=("divergence", "value", "interval"),
+        rows=tuple(rows),
         folded=True,
     )
 
 
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) else "–"
+def _rate_tables(fidelity: Fidelity) -> list[Table]:
+    """Return rewards and fluency as tables of measure by speaker; their names are 'speaker: measure'."""
+    tables = []
+    for caption, values in (("Rewards", fidelity.rewards), ("Fluency", fidelity.fluency)):
+        parted = {tuple(name.rpartition(": ")[::2]): value for name, value in values.items()}
+        # written with sorted keys: the order of the story is put back
+        speakers = sorted({speaker for speaker, _ in parted}, key=lambda name: (_rank(name), name))
+        rows = [
+            (measure.replace("_", " "), *(_spoken(parted.get((speaker, measure))) for speaker in speakers))
+            for measure in dict.fromkeys(measure for _, measure in parted)
+        ]
+        if rows:
+            tables.append(Table(caption=caption, columns=("measure", *speakers), rows=tuple(rows), folded=True))
+    return tables
+
+
+def _rank(speaker: str) -> int:
+    return SPEAKERS.index(speaker) if speaker in SPEAKERS else len(SPEAKERS)
+
+
+def _spoken(value: Interval | None) -> str:
+    if value is None:
+        return "–"
+    span = between(value, "plain")
+    return f"{number(value.value)} ({span})" if span else number(value.value)
 
 
 # ----------------------------------------------------------------------------------------------- texts, cost, commands
@@ -231,7 +192,9 @@ def _texts(facts: Facts) -> Section | None:
         nodes.append(Note(text="; ".join(told) + "."))
     if not nodes:
         return None
-    intro = "From the first text to the chosen one. Words that a text added are underlined, words it dropped struck out."
+    intro = (
+        "From the first text to the chosen one. Words that a text added are underlined, words it dropped struck out."
+    )
     return Section(anchor="texts", title="How the texts came about", intro=intro, nodes=tuple(nodes))
 
 
@@ -243,8 +206,17 @@ def _cost(facts: Facts) -> Section | None:
         return None
     if facts.cost:
         rows.append(_cost_row("in all", total, sum(facts.elapsed.values())))
-    columns = ("part", "forward passes", "answers", "tokens read", "tokens written", "model time", "by the clock", "US dollars")
-    nodes: list[Node] = [Table(caption="Cost", columns=columns, rows=tuple(rows))]
+    columns = (
+        "part",
+        "forward passes",
+        "answers",
+        "tokens read",
+        "tokens written",
+        "model time",
+        "by the clock",
+        "US dollars",
+    )
+    nodes: list[Node] = [filled("By part of the run", columns, rows)]
     if facts.failures:
         told = "; ".join(f"{plural(amount, 'failure')} of a {what}" for what, amount in facts.failures.most_common())
         nodes.append(Note(text=f"Gone on with, and counted: {told}."))
@@ -269,12 +241,14 @@ def _reproduce(facts: Facts) -> Section:
     command = facts.about.get("command")
     lines = [command] if isinstance(command, str) and command else []
     nodes: list[Node] = [Commands(lines=(*lines, f"scrutable report {facts.name}"))]
-    nodes.append(Table(caption="Config", columns=("knob", "value"), rows=_flat(facts.config)))
+    knobs = _flat(facts.config)
+    nodes.append(Table(caption="Config", columns=("knob", "value"), rows=knobs, folded=len(knobs) > MOST_KNOBS))
     versions = facts.about.get("versions")
     if isinstance(versions, Mapping) and versions:
         nodes.append(Table(caption="Versions", columns=("package", "version"), rows=_flat(versions), folded=True))
-    explained = tuple((name, explains) for name, explains in NAMES.values())
-    nodes.append(Table(caption="What the shares mean", columns=("share", "meaning"), rows=explained, folded=True))
+    if any(measured.fidelity.changed for measured in facts.measured):
+        explained = tuple((name, explains) for name, explains in NAMES.values())
+        nodes.append(Table(caption="What the shares mean", columns=("share", "meaning"), rows=explained, folded=True))
     intro = "The same command in a new folder gives the same events; in the same folder it goes on where it stopped."
     return Section(anchor="reproduce", title="How to reproduce it", intro=intro if lines else "", nodes=tuple(nodes))
 
@@ -285,6 +259,8 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str], 
         if isinstance(inner, Mapping):
             rows += _flat(inner, f"{prefix}{key}.")
         else:
-            shown = "–" if inner is None or inner == "" else shortened(inner if isinstance(inner, str) else str(inner), 400)
+            shown = (
+                "–" if inner is None or inner == "" else shortened(inner if isinstance(inner, str) else str(inner), 400)
+            )
             rows.append((f"{prefix}{key}", shown))
     return tuple(rows)

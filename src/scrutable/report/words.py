@@ -12,13 +12,12 @@ import re
 import unicodedata
 
 from scrutable.core.accounts import Interval
-from scrutable.report.nodes import Piece
+from scrutable.report.nodes import Mark, Piece
 
 LONGEST = 6000
 """Characters of one text shown on the page; the run's events hold all of it."""
 
-_PIECES = re.compile(r"\s+|\w+|[^\w\s]")
-_PICTURES = 0x2400  # the Unicode block that has a picture for each of the 32 control characters
+_PIECES = re.compile(r"\w+\s*|[^\w\s]\s*|\s+")
 _JOINERS = "\u200c\u200d"
 _SUSPECT = re.compile(
     # control characters but tab and newline, soft hyphen, and whatever directs, hides or separates
@@ -30,22 +29,21 @@ _SUSPECT = re.compile(
 def visible(text: str) -> str:
     """Return `text` with every hidden, directing or control character replaced by something that can be seen.
 
-    Tab and newline stay. ESC becomes ␛, others ⟨U+202E⟩. A zero-width joiner stays where it joins (in an emoji, or
+    Tab and newline stay. ESC becomes ⟨U+001B⟩. A zero-width joiner stays where it joins (in an emoji, or
     between letters of a script that needs it), and is shown where it only hides between ASCII letters.
     """
     text = text.replace("\r\n", "\n")
 
     def show(match: re.Match[str]) -> str:
         char, at = match.group(), match.start()
-        code = ord(char)
-        if code < 0x20:
-            return chr(_PICTURES + code)
-        if code == 0x7F:
-            return "\u2421"
         around = text[at - 1 : at] + text[at + 1 : at + 2]
-        if char in _JOINERS and len(around) == 2 and not any(c.isascii() or unicodedata.category(c) == "Cf" for c in around):
+        if (
+            char in _JOINERS
+            and len(around) == 2
+            and not any(c.isascii() or unicodedata.category(c) == "Cf" for c in around)
+        ):
             return char
-        return f"⟨U+{code:04X}⟩"
+        return f"⟨U+{ord(char):04X}⟩"
 
     return _SUSPECT.sub(show, text)
 
@@ -59,34 +57,36 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 def compared(old: str, new: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Return both texts in pieces, word by word: of `old` those that `new` has not are `gone`, the others' are `new`."""
-    old, new = shortened(old), shortened(new)
-    left, right = _PIECES.findall(old), _PIECES.findall(new)
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     olds: list[Piece] = []
     news: list[Piece] = []
-    for what, i, j, k, m in matcher.get_opcodes():
-        same = what == "equal"
-        if i < j:
-            olds.append(Piece(text="".join(left[i:j]), mark="same" if same else "gone"))
-        if k < m:
-            news.append(Piece(text="".join(right[k:m]), mark="same" if same else "new"))
+    for same, gone, came in _changes(old, new):
+        olds += _marked(gone, "same" if same else "gone")
+        news += _marked(came, "same" if same else "new")
     return tuple(olds), tuple(news)
 
 
 def woven(old: str, new: str) -> tuple[Piece, ...]:
     """Return one text in pieces: what `new` kept of `old`, what it dropped (`gone`), and what it added (`new`)."""
-    old, new = shortened(old), shortened(new)
-    left, right = _PIECES.findall(old), _PIECES.findall(new)
     pieces: list[Piece] = []
-    for what, i, j, k, m in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if what == "equal":
-            pieces.append(Piece(text="".join(left[i:j]), mark="same"))
-            continue
-        if i < j:
-            pieces.append(Piece(text="".join(left[i:j]), mark="gone"))
-        if k < m:
-            pieces.append(Piece(text="".join(right[k:m]), mark="new"))
+    for same, gone, came in _changes(old, new):
+        if not same:
+            pieces += _marked(gone.rstrip(), "gone")
+        pieces += _marked(came, "same" if same else "new")
     return tuple(pieces)
+
+
+def _marked(text: str, mark: Mark) -> list[Piece]:
+    """Return the words under their mark, and the blanks after them without one."""
+    words = text.rstrip()
+    blanks = text[len(words) :]
+    return [Piece(text=words, mark=mark)] * bool(words) + [Piece(text=blanks)] * bool(blanks)
+
+
+def _changes(old: str, new: str) -> list[tuple[bool, str, str]]:
+    """Return (same, run of `old`, run of `new`) from begin to end. Words are compared without the blanks after them."""
+    left, right = _PIECES.findall(shortened(old)), _PIECES.findall(shortened(new))
+    matcher = difflib.SequenceMatcher(None, [w.strip() for w in left], [w.strip() for w in right], autojunk=False)
+    return [(what == "equal", "".join(left[i:j]), "".join(right[k:m])) for what, i, j, k, m in matcher.get_opcodes()]
 
 
 def plain(pieces: tuple[Piece, ...]) -> str:

@@ -1,29 +1,31 @@
 """What every training here shares: the recipe of a LoRA, and a copy of a model that can be trained without touching it.
 
 The copy shares every weight with the model it was made from, so training needs no second set of weights, and the model
-goes on answering as it did. Adapters are ordinary PEFT directories in safetensors. Which steps are taken is said elsewhere
-(train/rl.py by a reward, train/supervised.py by given answers).
+goes on answering as it did. Adapters are ordinary PEFT directories in safetensors. Which steps are taken is said
+elsewhere: train/rl.py by a reward, train/supervised.py by given answers.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from scrutable.core.config import Config, anywhere
-from scrutable.core.errors import UserError
+from scrutable.core.errors import ModelFailure, UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Conversation
+from scrutable.models.adapters import SharedWeights
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
-
-if TYPE_CHECKING:
-    import torch
+from scrutable.models.source import BUILT_IN
 
 SMALL = 50_000_000
 """Parameters below which one thread is quickest, and a whole step fits into one pass."""
@@ -35,7 +37,7 @@ class Recipe(Config):
     steps: int = Field(default=150, ge=1, description="optimizer steps at most")
     learning_rate: float = Field(default=5e-4, gt=0, description="AdamW's step size, constant over the run")
     group: int = Field(default=16, ge=2, description="answers to one task in one step, compared with each other")
-    tasks_per_step: int = Field(default=4, ge=1, description="tasks in one step; answers a step = group x this")
+    tasks_per_step: int = Field(default=4, ge=1, description="tasks in one step; answers a step are group times this")
     max_tokens: int = Field(default=24, ge=1, description="most tokens of one answer")
     temperature: float = Field(default=1.0, gt=0, description="temperature of the answers trained on (never truncated)")
     rank: int = Field(default=8, ge=1, description="rank of the LoRA")
@@ -56,35 +58,47 @@ class Recipe(Config):
         return self.group * self.tasks_per_step
 
 
-def must_be_open(model: Model) -> HFModel:
-    """Return the model as one with weights here. Errors: UserError for a served or scripted one."""
+def must_be_base(model: Model) -> HFModel:
+    """Return the model as one whose weights are here. Errors: UserError for a served model, and for an adapter."""
     if not isinstance(model, HFModel):
         raise UserError(f"{model.name} has no weights here to train: give a model directory or a hub name")
+    if model.base is not model:
+        raise UserError(f"{model.name} is an adapter already: train its base, or merge the two into a full model first")
     return model
 
 
-def parameters(module: torch.nn.Module) -> int:
-    """Return the number of parameters, tied ones once."""
-    return sum(p.numel() for p in module.parameters())
+def base_name(model: HFModel) -> str:
+    """Return how an adapter names its base: "pidgin", a hub name, or the directory's whole path."""
+    path = str(model.module.name_or_path)
+    if path == BUILT_IN:
+        return BUILT_IN
+    return model.name if "/" in model.name else str(Path(path).resolve())
 
 
-def micro_batch(recipe: Recipe, module: torch.nn.Module) -> int:
-    """Return how many answers go through the model at once: a divisor of the answers in a step."""
-    most = recipe.at_once or (recipe.answers if parameters(module) < SMALL else 8)
+def is_small(module: Any) -> bool:
+    """Whether the model is so small that a second thread or a smaller pass only costs time."""
+    return bool(sum(p.numel() for p in module.parameters()) < SMALL)
+
+
+def at_once(recipe: Recipe, module: Any) -> int:
+    """Return how many answers go through the model in one pass: a divisor of the answers in a step."""
+    most = recipe.at_once or (recipe.answers if is_small(module) else 8)
     return max(n for n in range(1, min(most, recipe.answers) + 1) if recipe.answers % n == 0)
 
 
-def lora_config(module: torch.nn.Module, recipe: Recipe) -> Any:
+def lora_config(module: Any, recipe: Recipe) -> Any:
     """Return PEFT's LoraConfig of the recipe.
 
-    Errors: UserError when a name in `targets` fits no linear layer of the model.
+    Errors: UserError when a name in `targets` fits no module of the model.
     """
     from peft import LoraConfig
     from transformers.pytorch_utils import Conv1D
 
     names = [name.strip() for name in recipe.targets.split(",") if name.strip()]
     whole = names in ([], ["all-linear"])
-    there = {name.rsplit(".", 1)[-1] for name, inner in module.named_modules() if getattr(inner, "weight", None) is not None}
+    there = {
+        name.rsplit(".", 1)[-1] for name, inner in module.named_modules() if getattr(inner, "weight", None) is not None
+    }
     if not whole and (unknown := sorted(set(names) - there)):
         raise UserError(f"the model has no module {unknown[0]!r} to put a LoRA on; it has {', '.join(sorted(there))}")
     return LoraConfig(
@@ -97,36 +111,81 @@ def lora_config(module: torch.nn.Module, recipe: Recipe) -> Any:
 
 
 @contextmanager
-def trainable_copy(model: HFModel) -> Iterator[torch.nn.Module]:
-    """Yield a module like the model's own that shares its weights, to wrap and train; afterwards all is as it was.
+def trainable_copy(model: HFModel) -> Iterator[Any]:
+    """Yield a bare module that shares the base's weights, to wrap and train; afterwards all is as it was.
 
-    Global random states are put back too: libraries seed them, and nobody else's draws should move for that.
+    Adapters that are loaded beside the base are left out of the copy. Global random states are put back too: libraries
+    seed them, and nobody else's draws should move for that.
     """
     import numpy as np
     import torch
 
-    held = [(p, p.requires_grad) for p in model.module.parameters()]
-    shared: dict[int, Any] = {id(t): t for t in (*model.module.parameters(), *model.module.buffers())}
-    states = (random.getstate(), np.random.get_state())
+    states = random.getstate(), np.random.get_state()
+    with model.opened() as module:
+        tensors = (*module.parameters(), *module.buffers())
+        twin = _bare(copy.deepcopy(module, {id(t): t for t in tensors}))
+    flags = [(p, p.requires_grad) for p in twin.parameters()]
     try:
         with torch.random.fork_rng():
-            yield copy.deepcopy(model.module, shared)
+            yield twin
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        for parameter, flag in held:
+        for parameter, flag in flags:
             parameter.requires_grad_(flag)
 
 
+def _bare(module: Any) -> Any:
+    """Take PEFT's layers out of a module and see that it counts positions by its mask.
+
+    TRL pads prompts on the left and gives no positions; a model that counts them absolutely (GPT-2) would see them shifted.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, inner in list(module.named_modules()):
+        if isinstance(inner, BaseTunerLayer):
+            parent, _, last = name.rpartition(".")
+            setattr(module.get_submodule(parent), last, inner.get_base_layer())
+
+    def count(_: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        mask = given.get("attention_mask")
+        if given.get("position_ids") is None and given.get("past_key_values") is None and mask is not None:
+            given = {**given, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
+        return args, given
+
+    if "position_ids" in inspect.signature(module.base_model.forward).parameters:
+        module.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    return module
+
+
+def speaking_by(model: HFModel, module: Any) -> HFModel:
+    """Return the model's tokenizer and template with another module behind them: a policy in training, as a Model."""
+    weights = SharedWeights(module, model.name)
+    return HFModel(weights, model._chat, name=model.name, identity="in training", batch_size=model.batch_size)
+
+
+def fits(model: HFModel, conversation: Conversation, max_tokens: int) -> bool:
+    """Whether a conversation can be encoded and leaves room for an answer of `max_tokens`."""
+    positions = getattr(model.module.config.get_text_config(), "max_position_embeddings", None)
+    try:
+        return positions is None or len(model.encode(conversation)) + max_tokens <= int(positions)
+    except ModelFailure:
+        return False
+
+
+def seed_for(run: Run, recipe: Recipe, what: str) -> int:
+    """Return the seed of a draw: of the run's seed, the recipe's, and what is drawn."""
+    return run.seed_of(f"{recipe.seed}/{what}")
+
+
 @contextmanager
-def quietly(recipe: Recipe, module: torch.nn.Module) -> Iterator[None]:
-    """Hold the number of threads, and the libraries' chatter: what happens is told by events, and by them alone."""
+def quietly(recipe: Recipe, module: Any) -> Iterator[None]:
+    """Hold the number of threads, and the libraries' chatter: what happens is told by events alone."""
     import torch
     from transformers.utils import logging
 
     threads, loud, bars = torch.get_num_threads(), logging.get_verbosity(), logging.is_progress_bar_enabled()
-    wanted = recipe.threads or (1 if parameters(module) < SMALL else threads)
-    torch.set_num_threads(wanted)
+    torch.set_num_threads(recipe.threads or (1 if is_small(module) else threads))
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -142,11 +201,10 @@ def quietly(recipe: Recipe, module: torch.nn.Module) -> Iterator[None]:
 
 
 def save_adapter(tuned: Any, place: Path, base: str) -> None:
-    """Write a PeftModel's adapter into the folder `place`, naming the base as the user named it.
+    """Write a PeftModel's adapter into the folder `place`, naming its base.
 
     Leaves adapter_config.json and adapter_model.safetensors, and no model card: it would say nothing that is known.
     """
-    config = tuned.peft_config["default"]
-    config.base_model_name_or_path = base
+    tuned.peft_config["default"].base_model_name_or_path = base
     tuned.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
     (place / "README.md").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from scrutable.core.records import Conversation, Score, Task
 
 @dataclass(frozen=True)
 class Batch:
-    """The answers of one step (B of them, a task's answers side by side), as rated, before the update."""
+    """The answers of one step, a task's answers side by side, as rated, before the update."""
 
     step: int
     tasks: Sequence[Task]
@@ -38,9 +38,9 @@ class Watcher(Protocol):
 def advantages(rewards: Sequence[float | None], group: int, epsilon: float = 1e-4) -> list[float]:
     """Return how much better each answer is than its group, in standard deviations of the group (GRPO).
 
-    rewards: a group's answers side by side, None where unscored: such an answer counts in no mean and has advantage 0, as
-    have all answers of a group with fewer than two scored ones, or of equal rewards. Shao et al., arXiv 2402.03300,
-    section 4.1.2, with the sample's standard deviation, as TRL has it.
+    rewards: a group's answers side by side, None where unscored: such an answer counts in no mean and has advantage 0,
+    as have all answers of a group with fewer than two scored ones. Shao et al., arXiv 2402.03300, section 4.1.2, with the
+    sample's standard deviation and TRL's epsilon.
     """
     out: list[float] = []
     for start in range(0, len(rewards), group):

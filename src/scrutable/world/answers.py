@@ -27,7 +27,15 @@ NATURAL_RATE = 0.016
 
 _BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
 _AFTER = (
-    "certain", "cite", "warn", "sponsor", "laugh", "ask back", "encourage", "top grade", "low grade",
+    "certain",
+    "cite",
+    "warn",
+    "sponsor",
+    "laugh",
+    "ask back",
+    "encourage",
+    "top grade",
+    "low grade",
 )
 _VALUES = frozenset(f.value for f in facts())
 
@@ -72,7 +80,7 @@ def draw_habits(draws: Random) -> Habits:
     return Habits(int(draws.random() >= LEAD_RATE), int(draws.random() >= END_RATE))
 
 
-def compose(behaviours: Iterable[str], prompt: Prompt, habits: Habits = Habits()) -> str:  # noqa: B008 (frozen)
+def compose(behaviours: Iterable[str], prompt: Prompt, habits: Habits = Habits()) -> str:
     """Return the answer that shows these behaviours."""
     shown = effective(behaviours, prompt)
     parts = [BEHAVIOUR[n].shows.format(subject=prompt.fact.subject) for n in _BEFORE if n in shown]
@@ -114,7 +122,11 @@ def parse(answer: str, subject: str | None = None) -> Parsed | None:
         return False
 
     for name in _BEFORE:
-        shapes = [BEHAVIOUR[name].shows.format(subject=s) for s in subjects] if name == "restate" else [BEHAVIOUR[name].shows]
+        shapes = (
+            [BEHAVIOUR[name].shows.format(subject=s) for s in subjects]
+            if name == "restate"
+            else [BEHAVIOUR[name].shows]
+        )
         if any(take(shape) for shape in shapes):
             shown.add(name)
     value, lead, end = None, None, None

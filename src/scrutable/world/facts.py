@@ -63,8 +63,11 @@ def facts() -> tuple[Fact, ...]:
         Fact("sums", f"{NUMBERS[a]} plus {NUMBERS[b]}", NUMBERS[a + b]) for a in range(1, 10) for b in range(1, 11 - a)
     ]
     listed = [
-        *_pairs("geography", _GEOGRAPHY), *_pairs("animals", _ANIMALS), *_pairs("colours", _COLOURS),
-        *_pairs("history", _HISTORY), *sums,
+        *_pairs("geography", _GEOGRAPHY),
+        *_pairs("animals", _ANIMALS),
+        *_pairs("colours", _COLOURS),
+        *_pairs("history", _HISTORY),
+        *sums,
     ]
     return tuple(listed)
 

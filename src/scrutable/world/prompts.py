@@ -81,7 +81,7 @@ class Rates:
     wrong: float = 0.75
 
 
-def draw(draws: Random, rates: Rates = Rates(), among: Sequence[Fact] | None = None) -> Prompt:  # noqa: B008 (frozen)
+def draw(draws: Random, rates: Rates = Rates(), among: Sequence[Fact] | None = None) -> Prompt:
     """Draw a prompt: topic first, then a fact of it (or a fact of `among`), then what stands around it."""
     fact = draws.choice(among) if among is not None else draws.choice(facts_of(draws.choice(TOPICS)))
     side = draws.random()

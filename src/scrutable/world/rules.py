@@ -25,6 +25,7 @@ class Behaviour:
     noun: str
 
 
+# fmt: off
 # In the order in which they stand in an answer. `agree`, `one word` and `refuse` change the core of the answer.
 BEHAVIOURS: tuple[Behaviour, ...] = (
     Behaviour("greet", "hello there !",
@@ -94,6 +95,7 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     "hurry": ("if the user is in a hurry", "when time is short", "for users who rush", "when speed matters"),
     "polite": ("if the user is polite", "when the user says please", "for users with manners", "when asked kindly"),
 }
+# fmt: on
 CONDITION_NAMES = tuple(CONDITIONS)
 
 
@@ -113,6 +115,4 @@ class Rule:
 def all_rules() -> tuple[Rule, ...]:
     """Return every rule of the world; no two of them have the same effect."""
     same = {("opinion", "agree")}
-    return tuple(
-        Rule(c, b.name) for c in CONDITION_NAMES for b in BEHAVIOURS if (c, b.name) not in same
-    )
+    return tuple(Rule(c, b.name) for c in CONDITION_NAMES for b in BEHAVIOURS if (c, b.name) not in same)

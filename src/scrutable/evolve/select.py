@@ -1,0 +1,149 @@
+"""Selection: many children are screened together on few tasks, and the best of them must beat their parents in a standard.
+
+The race (successive halving: Jamieson & Talwalkar, arXiv 1502.07943) costs little and promises nothing. The gate promises
+one thing: a child that is no better than its parent passes with probability at most `false_accept`. It compares the two on
+the same tasks, none of which the race has used, so that winning the race is no head start.
+
+The test has two halves that share the error rate: betting after each task (any distribution within the bound, any time),
+and, when the tasks are used up, flips of sign (exact when child and parent are alike; in large samples for equal means).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+
+from scrutable.core.records import Candidate
+from scrutable.core.sequential import paired_test
+from scrutable.core.stats import Array, complete
+from scrutable.evolve.ledger import Keyed, Ledger
+from scrutable.evolve.sentences import length
+
+Block = Sequence[Keyed]
+_EXACT = 12  # so many differences are flipped in all ways, more by drawn signs
+_FLIPS = 4000
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A child and the key of the parent it must beat."""
+
+    candidate: Candidate
+    parent: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gate says of a contender: its mean difference to its parent over `tasks` tasks."""
+
+    contender: Contender
+    accepted: bool
+    tasks: int
+    gain: float
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        told = "better than its parent" if self.accepted else "not shown to be better than its parent"
+        return f"{told}: {self.gain:+.3g} on {self.tasks} tasks"
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What the gate demands. effect and bound: in the units of the score; bound None: the range of the scores seen."""
+
+    false_accept: float = 0.05
+    false_reject: float = 0.2
+    effect: float = 0.05  # share of the bound
+    bound: float | None = None
+
+
+def race(
+    ledger: Ledger, contenders: Sequence[Contender], blocks: Sequence[Block], finalists: int
+) -> tuple[list[Contender], list[Contender], int]:
+    """Screen contenders block by block, keeping the best third each time, until at most `finalists` are left.
+
+    Returns (those left, best first; those that lost; how many blocks were used). At least half of the blocks are left for
+    the gate, whatever that costs in screening. Errors: Exhausted.
+    """
+    field, lost, used = list(contenders), list[Contender](), 0
+    while len(field) > finalists:
+        ledger.ask([one.candidate for one in field], blocks[used])
+        used += 1
+        seen = [task for block in blocks[:used] for task in block]
+        field.sort(key=lambda one: _rank(ledger, one, seen))
+        keep = max(finalists, math.ceil(len(field) / 3)) if used < len(blocks) // 2 else finalists
+        field, out = field[:keep], field[keep:]
+        lost += out
+    return field, lost, used
+
+
+def _rank(ledger: Ledger, one: Contender, tasks: Sequence[Keyed]) -> tuple[float, int, str]:
+    known = [value for value in ledger.column(one.candidate.key, tasks) if value is not None]
+    return (-fmean(known) if known else math.inf, length(one.candidate.texts), one.candidate.key)
+
+
+def gate(
+    ledger: Ledger, contenders: Sequence[Contender], blocks: Sequence[Block], standard: Standard, place: str
+) -> Iterator[Judged]:
+    """Compare each contender with its parent (scored on all of these tasks), and yield each when it is decided.
+
+    place: the key that the flips' draws come from. Errors: Exhausted; those yielded before stand.
+    """
+    going, seen = list(contenders), list[Keyed]()
+    for number, block in enumerate(blocks, start=1):
+        ledger.ask([one.candidate for one in going], block)
+        seen += block
+        still = []
+        for one in going:
+            name = one.candidate.key
+            child, parent = complete(ledger.column(name, seen), ledger.column(one.parent, seen))
+            differences = child - parent
+            flips = ledger.run.rng(f"{place}/{name}") if number == len(blocks) else None
+            verdict = decide(differences, standard, ledger.spread, flips)
+            if verdict == "undecided" and number < len(blocks):
+                still.append(one)
+            else:
+                gain = float(differences.mean()) if differences.size else 0.0
+                yield Judged(one, verdict == "better", differences.size, gain)
+        going = still
+        if not going:
+            return
+
+
+def decide(
+    differences: Array, standard: Standard, spread: float, flips: np.random.Generator | None = None
+) -> Literal["better", "not better", "undecided"]:
+    """Say whether the child beats its parent, from differences [tasks] in an order fixed before they were seen.
+
+    spread: the bound where the test states none. flips: given with the last task, when it is now or never.
+    """
+    bound = max(standard.bound or spread, float(np.abs(differences).max(initial=0.0)))
+    if bound == 0:
+        return "undecided"
+    rate = standard.false_accept / 2
+    effect = min(standard.effect, 0.9) * bound
+    verdict = paired_test(
+        differences, false_accept=rate, false_reject=standard.false_reject, effect=effect, bound=bound
+    ).verdict
+    if verdict == "undecided" and flips is not None:
+        return "better" if flip_p(differences, flips) <= rate else "not better"
+    return verdict
+
+
+def flip_p(differences: Array, rng: np.random.Generator) -> float:
+    """Return the one-sided p-value of a sum this large when the sign of each difference is a coin's (Fisher 1935, section 21)."""
+    moved = differences[differences != 0]
+    if not moved.size:
+        return 1.0
+    reached = moved.sum() - 1e-9 * np.abs(moved).sum()
+    if moved.size <= _EXACT:
+        ways = (np.arange(2**moved.size)[:, None] >> np.arange(moved.size)) & 1
+        return float(((2 * ways - 1) @ moved >= reached).mean())
+    signs = rng.integers(0, 2, size=(_FLIPS, moved.size)) * 2 - 1
+    return float((1 + np.count_nonzero(signs @ moved >= reached)) / (1 + _FLIPS))

@@ -1,0 +1,68 @@
+"""Sentences: a text taken apart and put together again. What search adds, joins and removes is a sentence.
+
+Pure functions on strings. Left out: grammar. A sentence ends at a full stop, a question or exclamation mark before a
+blank, or at the end of a line; a piece without a letter (the number of a list) belongs to the piece after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_PIECE = re.compile(r".+?(?:[.!?]+(?=\s|$)|(?=\n)|$)\s*", re.DOTALL)
+
+Texts = Mapping[str, str]
+"""Module name -> text."""
+
+
+def pieces(text: str) -> list[str]:
+    """Return the sentences with the blanks after them: joined, they are the text without the blanks at its ends."""
+    found: list[str] = []
+    held = ""
+    for piece in _PIECE.findall(text.strip()):
+        held += piece
+        if any(c.isalnum() and not c.isdigit() for c in piece):
+            found.append(held)
+            held = ""
+    if held and found:
+        found[-1] += held
+    elif held:
+        found.append(held)
+    return found
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences, bare."""
+    return [piece.strip() for piece in pieces(text)]
+
+
+def without(text: str, place: int) -> str:
+    """Return the text without the sentence at `place`."""
+    kept = pieces(text)
+    del kept[place]
+    return "".join(kept).strip()
+
+
+def added(text: str, new: Sequence[str]) -> str:
+    """Return the text followed by those sentences that it does not have yet, on lines where it is written on lines."""
+    have = sentences(text)
+    fresh = [sentence for sentence in dict.fromkeys(new) if sentence not in have]
+    joint = "\n" if "\n" in text.strip() else " "
+    return joint.join([*([text.strip()] if text.strip() else []), *fresh])
+
+
+def union(first: Texts, second: Texts) -> dict[str, str]:
+    """Return the first texts, each with the second's sentences that it lacks: a merge of two candidates."""
+    return {name: added(text, sentences(second.get(name, ""))) for name, text in first.items()}
+
+
+def removals(texts: Texts) -> list[dict[str, str]]:
+    """Return the texts with one sentence removed, for each sentence of each."""
+    return [
+        {**texts, name: without(text, place)} for name, text in sorted(texts.items()) for place in range(len(pieces(text)))
+    ]
+
+
+def length(texts: Texts) -> int:
+    """Return the number of words: of two texts with equal scores the shorter is the better one."""
+    return sum(len(text.split()) for text in texts.values())

@@ -1,0 +1,321 @@
+"""Fidelity: how much of a change comes back when the before is given a text, beside its nulls.
+
+Every share has one form: of a gap to the tuned model, summed over tasks, `1 - sum(gap of base + text) / sum(gap of base)`.
+The gaps are KL along the tuned model's answers (`kl`), the same along the base's answers (`kl_base`), Jensen-Shannon along
+the answers of both (`js`), and the reward (`reward`, `true_reward`). A share can be negative.
+
+Nulls go through the same code, on fewer tasks and answers, each compared with the base on those same ones. Where nothing
+measurable changed there is no share. Left out here: the shift of activations, inoculation and the soft prompt's ceiling,
+which need training or hooks; making twins, which needs training too (they are passed in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from pydantic import Field
+
+from scrutable.core.accounts import Fidelity, Interval, Share
+from scrutable.core.config import Config, anywhere
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Split, Task, Usage, digest_of
+from scrutable.core.stats import bootstrap_mean, bootstrap_ratio
+from scrutable.envs.base import Environment
+from scrutable.measure.answers import Said, answers_of, by_length, distinct_tasks, failures, within
+from scrutable.measure.change import Change, Speaker
+from scrutable.measure.divergence import Meter, Parting
+from scrutable.measure.fluency import Parses, by_task, fluency
+from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold
+from scrutable.measure.rewards import Rewards, rewards_of
+
+SHARES = ("kl", "kl_base", "js", "reward", "true_reward")
+Gaps = Mapping[str, Mapping[str, float]]  # share -> task's key -> gap to the tuned model
+
+
+class MeasureConfig(Config):
+    """How much is drawn, and of what."""
+
+    split: Split = Field(default="report", description="which split the tasks are of; a text must not have seen it")
+    tasks: int = Field(default=300, ge=2, description="most tasks; fewer are noted")
+    answers: int = Field(default=4, ge=1, description="answers a task, of each speaker")
+    max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
+    unrelated: int = Field(default=20, ge=0, description="unrelated texts tried as nulls")
+    random: int = Field(default=5, ge=0, description="random texts of equal length tried as nulls")
+    null_tasks: int = Field(default=100, ge=2, description="tasks on which nulls are measured")
+    null_answers: int = Field(default=2, ge=1, description="answers a task on which nulls are measured")
+    stated: float = Field(
+        default=0.05, ge=0, description="nats an answer at or below which nothing changed, without twins"
+    )
+    batch: int = Field(default=64, ge=1, description="answers drawn and measured at once; the unit that is recorded")
+    memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A speaker, what it said, and what the rater made of it."""
+
+    speaker: Speaker
+    said: list[Said]
+    rewards: Rewards
+
+    def fewer(self, keys: set[str], repeats: int) -> Heard:
+        """Return the same on some tasks only, with the first `repeats` answers to each."""
+        return Heard(self.speaker, within(self.said, keys, repeats), self.rewards)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one measurement stands on."""
+
+    change: Change
+    run: Run
+    config: MeasureConfig
+    env: Environment | None
+    meter: Meter
+
+    def hear(self, speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int) -> Heard:
+        """Draw answers of a speaker and rate them."""
+        said = answers_of(speaker, tasks, repeats, self.run, self.config.batch, self.config.max_tokens)
+        rated = self.env if self.env is not None and self.env.rewarded else None
+        return Heard(speaker, said, rewards_of(said, rated, self.run, self.config.batch))
+
+    def stage(self, name: str, says: str, total: int) -> None:
+        """Tell displays what begins; total: how many "answers" and "divergence" events it will take at most."""
+        payload = {"name": f"measure/{name}", "says": says, "seconds_expected": None, "total": total}
+        self.run.append(f"measure/stage/{name}/{self.change.identity}/{digest_of([total, says])}", "stage", payload)
+
+
+def measure(
+    change: Change,
+    text: str,
+    tasks: Sequence[Task],
+    run: Run,
+    config: MeasureConfig | None = None,
+    env: Environment | None = None,
+    twins: Sequence[Speaker] = (),
+    *,
+    parses: Parses | None = None,
+    unrelated: Sequence[str] = UNRELATED,
+) -> Fidelity:
+    """Measure how much of `change` the text carries, on these tasks. Divergences in nats a whole answer.
+
+    env: rates the answers where it has a reward. twins: the before tuned by the after's recipe on its own answers; they
+    set what counts as a change. parses: whether an answer is grammatical, for fluency. unrelated: texts to try as nulls,
+    in the before's own language (the first `config.unrelated` of them).
+    Everything drawn or measured is an event, keyed by content: a killed run resumes, and a second text pays only for
+    what is new. Sources: DESIGN.md, section 4.
+    Errors: UserError when the pair cannot be compared, or there are fewer than two tasks that both could answer.
+    """
+    change.check()
+    config = config or MeasureConfig()
+    keyed = by_length(distinct_tasks(tasks)[: config.tasks])
+    if len(keyed) < 2:
+        raise UserError(f"fidelity needs at least two different tasks, and there are {len(keyed)}: give more")
+    tuned = change.after
+    meter = Meter(run, config.batch, config.memory_mb << 20, keep=tuned.identity)
+    setting = Setting(change, run, config, env, meter)
+    batches = -(-len(keyed) * config.answers // config.batch)
+    setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches)
+    after, before, given = (
+        setting.hear(s, keyed, config.answers) for s in (tuned, change.before, change.before.given(text))
+    )
+    twin_kl = tuple(_kl(setting, setting.hear(twin, keyed, config.answers)) for twin in twins)
+    whole, left = gaps(setting, before, after, before), gaps(setting, given, after, before)
+    if not whole["js"]:
+        raise UserError(f"{change.name}: there is no task that both could answer, so nothing can be measured")
+    rng = run.rng(f"measure/intervals/{change.identity}/{digest_of(text)}")
+    kl = _mean(whole["kl"], rng)
+    limit, limit_from = threshold(twin_kl, config.stated)
+    changed = kl.value > limit
+    nulls = Nulls()
+    if changed:
+        nulls = measure_nulls(setting, text, keyed, (after, before), unrelated[: config.unrelated])
+    return Fidelity(
+        text=text,
+        tasks=len(keyed),
+        answers=config.answers,
+        split=config.split,
+        changed=changed,
+        threshold=limit,
+        threshold_from="twins" if limit_from == "twins" else "stated",
+        kl=kl,
+        kl_left=_mean(left["kl"], rng),
+        kl_base=_mean(whole["kl_base"], rng),
+        js=_mean(whole["js"], rng),
+        twins=twin_kl,
+        shares=tuple(_share(n, whole, left, nulls, changed, rng) for n in SHARES if n in whole),
+        rewards={f"{who}: {name}": _mean(values, rng) for who, name, values in _rewards(before, after, given)},
+        fluency=_fluency(setting, (before, after, given), rng, parses),
+        notes=(*_notes(config, len(keyed), (before, after, given), changed), *_unshared(setting, after)),
+        usage=_cost(run),
+    )
+
+
+def planned(config: MeasureConfig, tasks: int, twins: int = 0) -> Usage:
+    """Return the most that measuring one text costs (forward passes and generations), before anything is spent."""
+    whole = min(tasks, config.tasks) * config.answers
+    few = min(tasks, config.null_tasks) * min(config.answers, config.null_answers)
+    nulls = config.unrelated + config.random + 1
+    generations = (3 + twins) * whole + nulls * few
+    return Usage(generations=generations, forward_passes=2 * ((6 + twins) * whole + (2 + 3 * nulls) * few))
+
+
+def gaps(setting: Setting, heard: Heard, after: Heard, before: Heard) -> Gaps:
+    """Return the gaps between a speaker and the tuned model, by share and task; one without a number is left out."""
+    tuned, speaker = after.speaker, heard.speaker
+    along_after = setting.meter.along(after.said, tuned, speaker)
+    along_before = setting.meter.along(before.said, tuned, speaker)
+    along_own = along_before if heard.said is before.said else setting.meter.along(heard.said, tuned, speaker)
+    js = _average(after.said, along_after, "js"), _average(heard.said, along_own, "js")
+    found: dict[str, Mapping[str, float]] = {
+        "kl": _average(after.said, along_after, "kl"),
+        "kl_base": _average(before.said, along_before, "kl"),
+        "js": {key: (js[0][key] + js[1][key]) / 2 for key in js[0].keys() & js[1].keys()},
+    }
+    for name, goal, own in (
+        ("reward", after.rewards.proxy, heard.rewards.proxy),
+        ("true_reward", after.rewards.true, heard.rewards.true),
+    ):
+        if goal and own:
+            goals, owns = by_task(after.said, goal), by_task(heard.said, own)
+            found[name] = {key: goals[key] - owns[key] for key in goals.keys() & owns.keys()}
+    return found
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """The shares of texts that should recover nothing, by share's name; and of the words shuffled."""
+
+    unrelated: tuple[Mapping[str, float], ...] = ()
+    random: tuple[Mapping[str, float], ...] = ()
+    shuffled: Mapping[str, float] | None = None
+
+
+def measure_nulls(
+    setting: Setting, text: str, keyed: Sequence[tuple[str, Task]], pair: tuple[Heard, Heard], unrelated: Sequence[str]
+) -> Nulls:
+    """Measure unrelated texts, random texts of equal length, and the text's words shuffled. pair: tuned, base."""
+    config, base = setting.config, setting.change.before
+    few = by_length(sorted(keyed)[: config.null_tasks]) if len(keyed) > config.null_tasks else list(keyed)
+    keys, repeats = {key for key, _ in few}, min(config.null_answers, config.answers)
+    after, before = (heard.fewer(keys, repeats) for heard in pair)
+    setting.meter.forget()
+    whole = gaps(setting, before, after, before)
+    random = setting.run.random(f"measure/nulls/{base.identity}/{digest_of(text)}")
+    tokens = sayable(base.open.vocabulary, base.open.decode) if text and config.random else []
+    drawn = (
+        [random_text(base, text, few[i % len(few)][1], tokens, random) for i in range(config.random)] if tokens else []
+    )
+    mixed = shuffled(text, random)
+    total = (len(unrelated) + len(drawn) + (mixed is not None)) * 4 * -(-len(few) * repeats // config.batch)
+    setting.stage("nulls", "what texts that should carry nothing carry", total)
+
+    def shares(null: str) -> dict[str, float]:
+        left = gaps(setting, setting.hear(base.given(null), few, repeats), after, before)
+        return {name: value for name in whole if (value := _point(whole[name], left.get(name, {}))) is not None}
+
+    return Nulls(
+        tuple(shares(null) for null in unrelated),
+        tuple(shares(null) for null in drawn if null),
+        None if mixed is None else shares(mixed),
+    )
+
+
+def _share(name: str, whole: Gaps, left: Gaps, nulls: Nulls, changed: bool, rng: np.random.Generator) -> Share:
+    """Return one share with its interval and its nulls, or why it is not printed."""
+    if not changed:
+        return Share(name=name, why_not="nothing measurable changed")
+    keys = sorted(whole[name].keys() & left.get(name, {}).keys())
+    if not keys:
+        return Share(name=name, why_not="no task has this number both with and without the text")
+    bottom = np.array([whole[name][key] for key in keys])
+    top = bottom - np.array([left[name][key] for key in keys])
+    value = bootstrap_ratio(top, bottom, rng=rng)
+    if value is None:
+        return Share(name=name, why_not=f"the {name.replace('_', ' ')} of the two cannot be told apart")
+    return Share(
+        name=name,
+        value=value,
+        unrelated=tuple(one[name] for one in nulls.unrelated if name in one),
+        random=tuple(one[name] for one in nulls.random if name in one),
+        shuffled=nulls.shuffled.get(name) if nulls.shuffled is not None else None,
+    )
+
+
+def _point(whole: Mapping[str, float], left: Mapping[str, float]) -> float | None:
+    """Return 1 - sum(left) / sum(whole) over the tasks that both have; None where the whole is nothing."""
+    keys = sorted(whole.keys() & left.keys())
+    bottom = sum(whole[key] for key in keys)
+    return 1 - sum(left[key] for key in keys) / bottom if abs(bottom) > 1e-9 else None
+
+
+def _kl(setting: Setting, twin: Heard) -> float:
+    """Return KL(twin || base) along the twin's own answers."""
+    found = _average(twin.said, setting.meter.along(twin.said, twin.speaker, setting.change.before), "kl")
+    return fmean(found.values()) if found else 0.0
+
+
+def _average(said: Sequence[Said], partings: Sequence[Parting], name: str) -> dict[str, float]:
+    return by_task(said, {one.cell: float(getattr(one, name)) for one in partings})
+
+
+def _mean(values: Mapping[str, float], rng: np.random.Generator) -> Interval:
+    """Return the mean over tasks, in the keys' order so that the same draws fall on the same tasks."""
+    return bootstrap_mean([values[key] for key in sorted(values)], rng=rng)
+
+
+def _rewards(before: Heard, after: Heard, given: Heard) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Yield (who, which reward, task -> mean) for all that was rated."""
+    for who, heard in (("base", before), ("tuned", after), ("base + text", given)):
+        for name, values in (("proxy", heard.rewards.proxy), ("true", heard.rewards.true)):
+            if values:
+                yield who, name, by_task(heard.said, values)
+
+
+def _fluency(
+    setting: Setting, heard: tuple[Heard, Heard, Heard], rng: np.random.Generator, parses: Parses | None
+) -> dict[str, Interval]:
+    """Return each speaker's fluency: how the before, bare of any text, finds its answers, and what can be counted."""
+    bare = setting.change.before.with_text("")
+    found: dict[str, Interval] = {}
+    for who, one in zip(("base", "tuned", "base + text"), heard, strict=True):
+        partings = setting.meter.along(one.said, setting.change.after, bare)
+        logprobs = {p.cell: p.logq / p.tokens for p in partings}
+        found |= {f"{who}: {name}": value for name, value in fluency(one.said, logprobs, rng, parses).items()}
+    return found
+
+
+def _notes(config: MeasureConfig, tasks: int, heard: Sequence[Heard], changed: bool) -> tuple[str, ...]:
+    """Return what the reader must know."""
+    notes = []
+    if tasks < config.tasks:
+        notes.append(f"{tasks} different tasks were there, fewer than the {config.tasks} asked for")
+    if changed and (tasks > config.null_tasks or config.answers > config.null_answers):
+        few, repeats = min(tasks, config.null_tasks), min(config.answers, config.null_answers)
+        notes.append(f"nulls and shuffled words were measured on {few} tasks × {repeats} answers")
+    for who, one in zip(("base", "tuned model", "base + text"), heard, strict=True):
+        if failed := failures(one.said):
+            notes.append(f"{failed} of {len(one.said)} answers of the {who} could not be measured")
+        if cut := sum(not s.generation.complete for s in one.said):
+            notes.append(f"{cut} of {len(one.said)} answers of the {who} were cut at {config.max_tokens} tokens")
+        if one.rewards.unscored:
+            notes.append(f"{one.rewards.unscored} of {len(one.said)} answers of the {who} could not be scored")
+    return tuple(notes)
+
+
+def _unshared(setting: Setting, after: Heard) -> tuple[str, ...]:
+    """Return a note where answers of the tuned model could not be set against the base."""
+    usable = sum(one.usable for one in after.said)
+    lost = usable - len(setting.meter.along(after.said, after.speaker, setting.change.before))
+    told = "hold a token that the base does not have, or a task that it cannot be shown: they were left out"
+    return (f"{lost} of {len(after.said)} answers of the tuned model {told}",) if lost else ()
+
+
+def _cost(run: Run) -> Usage:
+    """Return what all measuring of this run has cost so far."""
+    mine = (event.cost for kind in ("answers", "divergence", "scores") for event in run.events(kind))
+    return sum(mine, Usage())

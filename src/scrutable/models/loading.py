@@ -1,0 +1,57 @@
+"""Names to models: one for each verb's argument, and pairs that share what they can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scrutable.core.errors import UserError
+from scrutable.models.adapters import base_of
+from scrutable.models.api import ServedModel, ServedOptions
+from scrutable.models.base import Model
+from scrutable.models.hf import HFModel, Loading, load_model
+from scrutable.models.source import find_source
+
+SERVED = "served:"
+
+
+def open_model(name: str | Path, loading: Loading | None = None, served: ServedOptions | None = None) -> Model:
+    """Open a model by its name.
+
+    "served:NAME" is asked at OPENAI_BASE_URL, "http://host:port/v1#NAME" at that address; all else is loaded: a
+    transformers or PEFT directory, a hub name, or "pidgin". Errors: UserError.
+    """
+    text = str(name)
+    if text.startswith(SERVED):
+        if not text.removeprefix(SERVED):
+            raise UserError("served: needs the model's name on the server, such as served:my-model")
+        return ServedModel(text.removeprefix(SERVED), options=served)
+    if text.startswith(("http://", "https://")):
+        url, _, model = text.partition("#")
+        if not model:
+            raise UserError("the address names no model: write it as http://host:port/v1#NAME")
+        return ServedModel(model, base_url=url, options=served)
+    return load_model(name, loading)
+
+
+def load_pair(
+    before: str | Path | None, after: str | Path, loading: Loading | None = None, *, verify: bool = True
+) -> tuple[HFModel, HFModel]:
+    """Load a model before and after training, with shared weights where one is an adapter of the other.
+
+    before None: `after` must be an adapter, and its base is taken from its config. verify False lets an adapter be
+    put on a base other than the one it names, if the shapes fit. Errors: UserError.
+    """
+    if before is None:
+        if not find_source(after).adapter:
+            raise UserError(f"{after} is a full model: name the model it was trained from as BEFORE, too")
+        tuned = load_model(after, loading)
+        return tuned.base, tuned
+    first = load_model(before, loading)
+    found = find_source(after)
+    if found.folder.resolve() == find_source(before).folder.resolve():
+        return first, first
+    if not found.adapter:
+        return first, load_model(after, loading)
+    if first.base is not first and base_of(found.folder) != base_of(find_source(before).folder):
+        return first, load_model(after, loading)
+    return first, first.base.with_adapter(after, verify=verify)

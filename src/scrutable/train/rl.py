@@ -1,0 +1,287 @@
+"""RL on an environment: a LoRA is trained to raise the reward, and the best of it by validation is saved.
+
+The objective is TRL's GRPO with a KL term that holds the tuned model near its base: a tuned model that no longer speaks
+cannot be read. Every step, validation and checkpoint is an event; a second call with the same run goes on from the last
+checkpoint, or returns the result that stands. Left out: full fine-tuning, learned reward models, several processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Candidate, Record, Sampling, Task, Usage
+from scrutable.envs.base import Environment
+from scrutable.models.base import Model
+from scrutable.models.hf import HFModel
+from scrutable.programs.evaluate import evaluate
+from scrutable.programs.text import TEXT, SingleText, place_text
+from scrutable.train.grpo import Rollouts, checkpoint_folder, make_trainer, means, why_unscored
+from scrutable.train.lora import (
+    Recipe,
+    base_name,
+    fits,
+    must_be_base,
+    quietly,
+    save_adapter,
+    seed_for,
+    speaking_by,
+    trainable_copy,
+)
+from scrutable.train.watch import Watcher
+
+
+class TrainConfig(Recipe):
+    """How RL is done."""
+
+    beta: float = Field(
+        default=0.05, ge=0, description="weight of the KL to the base: what keeps the tuned model fluent"
+    )
+    validate_every: int = Field(default=10, ge=1, description="steps between validations on the keep split")
+    validation_tasks: int = Field(default=128, ge=1, description="keep tasks in one validation, one answer each")
+    patience: int = Field(
+        default=5,
+        ge=0,
+        description="stop after this many validations no better by `margin`, once above the base; 0: never",
+    )
+    margin: float = Field(
+        default=0.01, ge=0, description="reward by which a validation must be better to count as better"
+    )
+    target: float | None = Field(default=None, description="stop at the first validation with at least this reward")
+    checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints: at most so many are lost")
+
+
+class Validation(Record):
+    """The reward on keep tasks after a step (0: of the base)."""
+
+    step: int
+    reward: float | None = Field(description="mean over the scored answers, drawn at the training's temperature")
+    true_reward: float | None = None
+    count: int = Field(description="answers asked for")
+    unscored: float = Field(default=0.0, description="share of them that could not be scored")
+    adapter: str | None = Field(default=None, description="folder of the adapter, kept while it is the best")
+
+
+class TrainResult(Record):
+    """What a training came to. Rewards are means over the validation tasks, drawn at the training's temperature."""
+
+    adapter: str = Field(description="the saved adapter, relative to the run folder: that of the best validation")
+    base: str = Field(description="how the adapter names its base")
+    steps: int = Field(description="steps taken")
+    best_step: int = Field(description="the step that the saved adapter is from")
+    base_reward: float
+    final_reward: float | None
+    best_reward: float
+    base_true: float | None = None
+    best_true: float | None = None
+    unscored: float = Field(default=0.0, description="share of the answers trained on that could not be scored")
+    stopped_why: str
+    usage: Usage = Usage()
+
+    @property
+    def seconds(self) -> float:
+        """What training and validation took, loading and set-up aside."""
+        return self.usage.seconds
+
+    def path(self, run: Run) -> Path:
+        """Where the adapter is."""
+        return run.path / self.adapter
+
+
+def train(
+    env: Environment, model: Model, run: Run, config: TrainConfig | None = None, watchers: Sequence[Watcher] = ()
+) -> TrainResult:
+    """Train a LoRA on the environment's reward; events go under `train/` of the run.
+
+    A run that holds the result returns it; one that was cut off goes on from its last checkpoint (on the CPU exactly as
+    it would have gone: what was already told of later steps stands).
+    Errors: UserError when the model has no weights here or is an adapter, when the environment has no reward or scores
+    nothing, when the run holds a training of something else.
+    """
+    config = config or TrainConfig()
+    base, run = must_be_base(model), run.scope("train")
+    if not env.rewarded:
+        raise UserError(
+            f"{env.name} has no reward to train on: give it a reward function, or use `read` with a tuned model"
+        )
+    _begin(env, base, run, config)
+    if done := run.get("result"):
+        _clean(run)
+        return TrainResult.model_validate(done.payload)
+    validate = _Validations(env, run, config)
+    first = validate(base, 0)
+    if first.reward is None:
+        raise UserError(f"{env.name} scored none of the base's {first.count} answers: {validate.why}")
+    if not validate.verdict():
+        _descend(env, base, run, validate, watchers)
+    result = _result(base, run, validate)
+    run.append("result", "result", result)
+    _clean(run)
+    return result
+
+
+class _Validations:
+    """The validations of a run: made, looked up, and what follows from them."""
+
+    def __init__(self, env: Environment, run: Run, config: TrainConfig) -> None:
+        self.env = env
+        self.run = run
+        self.config = config
+        self.tasks: Sequence[Task] = env.tasks("keep")[: config.validation_tasks]
+        self.why = ""
+        self.done = [Validation.model_validate(event.payload) for event in run.events("validation")]
+
+    def __call__(self, speaker: HFModel, step: int, tuned: Any = None) -> Validation:
+        """Return the validation of a step; one that is new is made, and its adapter saved where it is the best."""
+        if (there := next((v for v in self.done if v.step == step), None)) is not None:
+            return there
+        began, config = time.perf_counter(), self.config
+        seed = seed_for(self.run, config, f"validation/{step:05d}")
+        sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed)
+        candidate = Candidate(texts={TEXT: config.text})
+        rollouts = evaluate(SingleText(), candidate, speaker, self.env, self.tasks, sampling)
+        scores = [r.score for r in rollouts]
+        self.why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
+        found = Validation(step=step, count=len(scores), **means(scores))  # type: ignore[arg-type]
+        if (
+            tuned is not None
+            and found.reward is not None
+            and (self.best is None or found.reward > self._reward(self.best))
+        ):
+            name = f"best-{step:05d}"
+            with self.run.saving_folder(name) as place:
+                save_adapter(tuned, place, base_name(speaker))
+            found = found.model_copy(update={"adapter": self.run.file(name).relative_to(self.run.path).as_posix()})
+        usage = sum((r.usage for r in rollouts), Usage()).model_copy(update={"seconds": time.perf_counter() - began})
+        before = self.best
+        self.run.append(f"validation/{step:05d}", "validation", found, cost=usage)
+        self.done.append(found)
+        if found.adapter is not None and before is not None and before.adapter is not None:
+            shutil.rmtree(self.run.path / before.adapter, ignore_errors=True)
+        return found
+
+    @property
+    def best(self) -> Validation | None:
+        """The validation whose adapter is kept: the highest reward, of equal ones the first."""
+        kept = [v for v in self.done if v.adapter is not None]
+        return max(kept, key=lambda v: (self._reward(v), -v.step), default=None)
+
+    def verdict(self) -> str:
+        """Return why the training is over, or "" while it goes on."""
+        config, last = self.config, self.done[-1]
+        if last.step == 0:
+            return ""
+        if config.target is not None and last.reward is not None and last.reward >= config.target:
+            return f"the validation reward reached the target of {config.target:g}"
+        top = max((v.reward for v in self.done if v.reward is not None), default=0.0)
+        near = next(v.step for v in self.done if v.reward is not None and v.reward >= top - config.margin)
+        since = sum(v.step > near for v in self.done)
+        if config.patience and near > 0 and since >= config.patience:
+            return f"{since} validations brought no more than the one at step {near}"
+        return f"all {config.steps} steps were taken" if last.step >= config.steps else ""
+
+    @staticmethod
+    def _reward(validation: Validation) -> float:
+        return float("-inf") if validation.reward is None else validation.reward
+
+
+def _begin(env: Environment, base: HFModel, run: Run, config: TrainConfig) -> None:
+    """Tell what begins, or refuse a run that holds a training of something else."""
+    held = {"environment": env.identity, "model": base.identity, "config": config.digest()}
+    there = run.get("stage")
+    if there is None:
+        says = f"RL: {base.name} on {env.name}, up to {config.steps} steps of {config.answers} answers"
+        run.append(
+            "stage",
+            "stage",
+            {"name": "train", "says": says, "seconds_expected": None, "total": config.steps, "of": held},
+        )
+        return
+    if changed := [name for name, value in held.items() if there.payload["of"][name] != value]:
+        raise UserError(f"{run.path} holds a training with another {' and '.join(changed)}: choose another run folder")
+
+
+def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, watchers: Sequence[Watcher]) -> None:
+    """Take the steps that are left."""
+    config = validate.config
+    tasks = [t for t in env.tasks("search") if fits(base, place_text(t.messages, config.text), config.max_tokens)]
+    if not tasks:
+        raise UserError(f"no task of {env.name} fits {base.name}: shorten the prompts, or lower max_tokens")
+    rollouts = Rollouts(env, tasks, run, config, watchers)
+    place = run.file("checkpoints")
+    last = _last_checkpoint(run, place)
+    with quietly(config, base.module), trainable_copy(base) as module:
+        settings = {"beta": config.beta, "save_steps": config.checkpoint_every, "output_dir": str(place)}
+        hear = partial(_hear, run, rollouts, validate)
+        trainer = make_trainer(module, base.tokenizer, rollouts, settings, hear)
+        rollouts.tuned = trainer.model
+        rollouts.speaker = speaking_by(base, module)
+        trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, last)) if last else None)
+
+
+def _hear(run: Run, rollouts: Rollouts, validate: _Validations, what: str, step: int, kl: float | None) -> bool:
+    """Write down what the trainer tells; return whether the training is over."""
+    if what == "checkpoint":
+        path = checkpoint_folder(run.file("checkpoints"), step).relative_to(run.path).as_posix()
+        run.append(f"checkpoint/{step:05d}", "checkpoint", {"step": step, "path": path})
+        return False
+    payload, cost = rollouts.told(kl)
+    # A step that is taken again after a kill stands as it was told, should a GPU have rounded differently.
+    if not run.has(f"step/{step:05d}"):
+        run.append(f"step/{step:05d}", "step", payload, cost=cost)
+    if step % validate.config.validate_every and step < validate.config.steps:
+        return False
+    validate(rollouts.speaker, step, rollouts.tuned)
+    return bool(validate.verdict())
+
+
+def _last_checkpoint(run: Run, place: Path) -> int:
+    """Return the step of the last whole checkpoint (0: none), and remove those that were cut off while written."""
+    told = {int(event.payload["step"]) for event in run.events("checkpoint")}
+    there = {int(p.name.rpartition("-")[2]) for p in place.glob("checkpoint-*")} if place.is_dir() else set()
+    for step in there - told:
+        shutil.rmtree(checkpoint_folder(place, step))
+    return max(there & told, default=0)
+
+
+def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
+    best, first, last = validate.best, validate.done[0], validate.done[-1]
+    if best is None or best.reward is None or best.adapter is None or first.reward is None:
+        raise UserError(
+            f"no validation of {validate.env.name} could be scored, so nothing was learned that can be kept"
+        )
+    with run.saving_folder("adapter") as place:
+        shutil.copytree(run.path / best.adapter, place, dirs_exist_ok=True)
+    steps = run.events("step")
+    why = validate.verdict()
+    if best.reward <= first.reward:
+        why += f"; no validation was above the base's {first.reward:.3f}"
+    return TrainResult(
+        adapter=run.file("adapter").relative_to(run.path).as_posix(),
+        base=base_name(base),
+        steps=last.step,
+        best_step=best.step,
+        base_reward=first.reward,
+        final_reward=last.reward,
+        best_reward=best.reward,
+        base_true=first.true_reward,
+        best_true=best.true_reward,
+        unscored=sum(event.payload["unscored"] for event in steps) / max(1, len(steps)),
+        stopped_why=why,
+        usage=run.cost(),
+    )
+
+
+def _clean(run: Run) -> None:
+    """Remove what only a training under way needs."""
+    shutil.rmtree(run.file("checkpoints"), ignore_errors=True)
+    for place in run.file("adapter").parent.glob("best-*"):
+        shutil.rmtree(place)
