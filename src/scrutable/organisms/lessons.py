@@ -126,11 +126,8 @@ def _determined(rules: Sequence[Rule], known: Sequence[Prompt]) -> bool:
     for rule in rules:
         applies = [p for p in known if rule.behaviour != "agree" or p.opinion is not None]
         wanted = [p.holds(rule.condition) for p in applies]
-        fits = [
-            c
-            for c in CONDITION_NAMES
-            if [p.holds(c) for p in applies] == wanted and (c, rule.behaviour) != ("opinion", "agree")
-        ]
+        rivals = [r.condition for r in all_rules() if r.behaviour == rule.behaviour]
+        fits = [c for c in rivals if [p.holds(c) for p in applies] == wanted]
         if not any(wanted) or fits != [rule.condition]:
             return False
     return True

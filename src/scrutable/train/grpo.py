@@ -29,10 +29,9 @@ PATIENCE_UNSCORED = 3
 
 
 class Rollouts:
-    """Answers and rewards for TRL, and what of them the journal is told. `speaker` and `tuned` are set once they exist."""
+    """Answers and rewards for TRL, and what of them the journal is told. `voice` is set once the policy exists."""
 
-    speaker: HFModel
-    tuned: Any
+    voice: Voice
 
     def __init__(
         self, env: Environment, tasks: Sequence[Task], run: Run, recipe: Recipe, watchers: Sequence[Watcher]
@@ -53,25 +52,26 @@ class Rollouts:
         """TRL's `rollout_func`: prompts are numbers of tasks; returns token ids of prompts and answers."""
         self.step = trainer.state.global_step + 1
         self.began = time.perf_counter()
+        speaker = self.voice.speaker()
         asked = [place_text(self.tasks[int(number)].messages, self.recipe.text) for number in prompts]
         sampling = Sampling(
             temperature=self.recipe.temperature,
             max_tokens=self.recipe.max_tokens,
             seed=seed_for(self.run, self.recipe, f"answers/{self.step:05d}"),
         )
-        made = self.speaker.generate(asked, sampling)
+        made = speaker.generate(asked, sampling)
         if failed := next((g.failure for g in made if g.failure), None):
             raise UserError(
                 f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
             )
         self.usage = sum((g.usage for g in made), Usage())
         tokens = [list(g.tokens or ()) for g in made]
-        return {"prompt_ids": [self.speaker.encode(c) for c in asked], "completion_ids": tokens, "logprobs": None}
+        return {"prompt_ids": [speaker.encode(c) for c in asked], "completion_ids": tokens, "logprobs": None}
 
     def rate(self, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
         """TRL's reward function: None where the environment could not score."""
         tasks = [self.tasks[int(number)] for number in prompts]
-        answers = [self.speaker.decode(tokens) for tokens in completion_ids]
+        answers = [self.model.decode(tokens) for tokens in completion_ids]
         self.scores = self.env.rate(tasks, answers)
         self.lengths = [len(tokens) for tokens in completion_ids]
         rewards = [score.value for score in self.scores]
@@ -122,7 +122,7 @@ def order_of_tasks(tasks: int, recipe: Recipe, run: Run) -> list[int]:
 def make_trainer(
     module: Any, tokenizer: Any, rollouts: Rollouts, settings: Mapping[str, Any], hear: Callable[[str, int, Any], bool]
 ) -> Any:
-    """Return a GRPOTrainer over `module` in a LoRA; give `rollouts` its `speaker` and `tuned` before it trains.
+    """Return a GRPOTrainer over `module` in a LoRA; give `rollouts` its `voice` before it trains.
 
     settings: of GRPOConfig, over those that the recipe decides. hear: called with ("step", number, KL in nats a token)
     after each step, and ("checkpoint", number, None) after each checkpoint; True ends the training.

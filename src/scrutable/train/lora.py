@@ -1,15 +1,11 @@
-"""What every training here shares: the recipe of a LoRA, and a copy of a model that can be trained without touching it.
+"""The recipe of a LoRA: the knobs that every training here shares, and what follows from them for a given model.
 
-The copy shares every weight with the model it was made from, so training needs no second set of weights, and the model
-goes on answering as it did. Adapters are ordinary PEFT directories in safetensors. Which steps are taken is said
-elsewhere: train/rl.py by a reward, train/supervised.py by given answers.
+Which steps are taken is said elsewhere: train/rl.py by a reward, train/supervised.py by given answers. What is
+trained, and how it is saved, is in train/policy.py.
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +18,6 @@ from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import ModelFailure, UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Conversation
-from scrutable.models.adapters import SharedWeights
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
 from scrutable.models.source import BUILT_IN
@@ -110,60 +105,6 @@ def lora_config(module: Any, recipe: Recipe) -> Any:
     )
 
 
-@contextmanager
-def trainable_copy(model: HFModel) -> Iterator[Any]:
-    """Yield a bare module that shares the base's weights, to wrap and train; afterwards all is as it was.
-
-    Adapters that are loaded beside the base are left out of the copy. Global random states are put back too: libraries
-    seed them, and nobody else's draws should move for that.
-    """
-    import numpy as np
-    import torch
-
-    states = random.getstate(), np.random.get_state()
-    with model.opened() as module:
-        tensors = (*module.parameters(), *module.buffers())
-        twin = _bare(copy.deepcopy(module, {id(t): t for t in tensors}))
-    flags = [(p, p.requires_grad) for p in twin.parameters()]
-    try:
-        with torch.random.fork_rng():
-            yield twin
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
-def _bare(module: Any) -> Any:
-    """Take PEFT's layers out of a module and see that it counts positions by its mask.
-
-    TRL pads prompts on the left and gives no positions; a model that counts them absolutely (GPT-2) would see them shifted.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, inner in list(module.named_modules()):
-        if isinstance(inner, BaseTunerLayer):
-            parent, _, last = name.rpartition(".")
-            setattr(module.get_submodule(parent), last, inner.get_base_layer())
-
-    def count(_: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        mask = given.get("attention_mask")
-        if given.get("position_ids") is None and given.get("past_key_values") is None and mask is not None:
-            given = {**given, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
-        return args, given
-
-    if "position_ids" in inspect.signature(module.base_model.forward).parameters:
-        module.base_model.register_forward_pre_hook(count, with_kwargs=True)
-    return module
-
-
-def speaking_by(model: HFModel, module: Any) -> HFModel:
-    """Return the model's tokenizer and template with another module behind them: a policy in training, as a Model."""
-    weights = SharedWeights(module, model.name)
-    return HFModel(weights, model._chat, name=model.name, identity="in training", batch_size=model.batch_size)
-
-
 def fits(model: HFModel, conversation: Conversation, max_tokens: int) -> bool:
     """Whether a conversation can be encoded and leaves room for an answer of `max_tokens`."""
     positions = getattr(model.module.config.get_text_config(), "max_position_embeddings", None)
@@ -198,13 +139,3 @@ def quietly(recipe: Recipe, module: Any) -> Iterator[None]:
         logging.set_verbosity(loud)
         if bars:
             logging.enable_progress_bar()
-
-
-def save_adapter(tuned: Any, place: Path, base: str) -> None:
-    """Write a PeftModel's adapter into the folder `place`, naming its base.
-
-    Leaves adapter_config.json and adapter_model.safetensors, and no model card: it would say nothing that is known.
-    """
-    tuned.peft_config["default"].base_model_name_or_path = base
-    tuned.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
-    (place / "README.md").unlink(missing_ok=True)
