@@ -19,9 +19,10 @@ from typing import Any
 
 from pydantic import create_model
 
+from scrutable import __version__
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
-from scrutable.core.folder import CONFIG
+from scrutable.core.folder import CONFIG, guard, hold, resolve
 from scrutable.core.journal import Run
 
 TOLD = ("torch", "transformers", "trl", "peft", "safetensors", "openai")
@@ -67,6 +68,22 @@ def job(verb: str, seed: int, subject: Mapping[str, str], configs: Mapping[str, 
     return create_model("Job", __base__=Config, **fields)()
 
 
+def check_run(name: str | None, made: Config) -> None:
+    """Refuse a run folder that cannot be gone on with, before anything is loaded for it.
+
+    Errors: UserError when another process holds it, or it was made with another config (the keys are named).
+    """
+    place = place_of(name, made)
+    if (place / CONFIG).exists():
+        guard(place, resolve(made))
+        os.close(hold(place))
+
+
+def place_of(name: str | None, made: Config) -> Path:
+    """Return the folder of a job's run: the one that was named, or its own."""
+    return folder_of(name) if name else root() / default_name(made)
+
+
 @contextmanager
 def open_run(name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Run]:
     """Open the run of a job and write how it was made, once.
@@ -74,9 +91,11 @@ def open_run(name: str | None, made: Config, about: Mapping[str, str]) -> Iterat
     about: title, before, after, env: what the page says at its top.
     Errors: UserError when another process holds it, or it was made with another config (the keys are named).
     """
-    with Run.open(folder_of(name) if name else root() / default_name(made), made) as run:
+    with Run.open(place_of(name, made), made) as run:
         if not run.has("about"):
-            run.append("about", "about", {**about, "command": command(), "scrutable": _version("scrutable"), "versions": versions()})
+            run.append(
+                "about", "about", {**about, "command": command(), "scrutable": __version__, "versions": versions()}
+            )
         yield run
 
 

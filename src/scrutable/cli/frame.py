@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -77,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     given = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in given[: given.index("--")] if "--" in given else "--debug" in given
-    # "error" filters are for tests; a warning of a library is no business of the user
     sys.exit(_run([word for word in given if not (debug and word == "--debug")], debug))
 
 
@@ -112,6 +110,8 @@ def _usage(error: click.ClickException) -> int:
 
 def _failed(error: Exception, debug: bool) -> int:
     """Tell what went wrong: one line for what the user can fix, and where to look for a defect."""
+    import traceback
+
     from scrutable.core.errors import UserError, one_line
 
     if debug:

@@ -27,14 +27,19 @@ _LIMITS = {"ge": ("min", False), "gt": ("min", True), "le": ("max", False), "lt"
 
 
 def knobs(config: type[Config], prefix: str = "", leave: Collection[str] = ()) -> Callable[[F], F]:
-    """Return a decorator that adds one option for each field of a config.
+    """Return a decorator that adds one option for each field of a config; those of a config within it carry its name.
 
     prefix: put before the names ("distill" makes `--distill-rounds`). leave: fields that the verb sets itself.
     """
 
     def add(function: F) -> F:
         for name, field in reversed(config.model_fields.items()):
-            if name not in leave:
+            inner = field.annotation
+            if name in leave:
+                continue
+            if isinstance(inner, type) and issubclass(inner, Config):
+                function = knobs(inner, "-".join(part for part in (prefix, name.replace("_", "-")) if part))(function)
+            else:
                 function = _option(config, name, field, prefix)(function)
         return function
 
@@ -47,12 +52,16 @@ def config_of(config: type[C], **given: Any) -> C:
     Errors: UserError that names the option.
     """
     typed = click.get_current_context().meta.get(_TYPED, {}).get(config, {})
+    values = {**given, **{name: value for name, (_, value) in typed.items()}}
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config) and name not in values:
+            values[name] = config_of(field.annotation)
     try:
-        return config(**{**given, **{name: value for name, (_, value) in typed.items()}})
+        return config(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        option = typed[field][0] if field in typed else field
+        field_name = str(first["loc"][0]) if first["loc"] else ""
+        option = typed[field_name][0] if field_name in typed else field_name
         raise UserError(f"{option or config.__name__}: {one_line(first['msg'])}") from error
 
 
@@ -79,7 +88,41 @@ def _option(config: type[Config], name: str, field: FieldInfo, prefix: str) -> C
         help=_sentence(field),
         expose_value=False,
         callback=keep,
+        cls=Knob,
+        section=_title(config),
     )
+
+
+def _title(config: type[Config]) -> str:
+    """Return the first sentence of a config's docstring as a heading: 'How RL is done'."""
+    return (config.__doc__ or config.__name__).strip().split("\n")[0].partition(":")[0].partition(".")[0]
+
+
+class Knob(click.Option):
+    """An option made from a config's field: it knows under which heading it stands."""
+
+    def __init__(self, *args: Any, section: str, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.section = section
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Leave out click's own remarks: the sentence has the default, and a wrong value is told its limits."""
+        return {}
+
+
+class Verb(click.Command):
+    """A command whose help puts the knobs of each config under a heading of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verb's own options first."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(option.section if isinstance(option, Knob) else "Options", []).append(record)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def _sentence(field: FieldInfo) -> str:
@@ -95,7 +138,7 @@ def _sentence(field: FieldInfo) -> str:
     return f"{said}  [{default}]"
 
 
-def _kind(field: FieldInfo) -> tuple[click.ParamType | None, bool]:
+def _kind(field: FieldInfo) -> tuple[click.ParamType[Any] | None, bool]:
     """Return click's type for a field, and whether it is a flag."""
     inner = _without_none(field.annotation)
     limits: dict[str, Any] = {}
@@ -126,15 +169,17 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def _metavar(kind: click.ParamType | None) -> str | None:
+def _metavar(kind: click.ParamType[Any] | None) -> str | None:
     if isinstance(kind, click.Choice):
         return "|".join(kind.choices)
     if isinstance(kind, Json):
         return "JSON"
-    return {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}.get(kind.name if kind else "", "TEXT")
+    return {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}.get(
+        kind.name if kind else "", "TEXT"
+    )
 
 
-class Json(click.ParamType):
+class Json(click.ParamType):  # type: ignore[type-arg]
     """A value that has no simpler form."""
 
     name = "json"

@@ -20,7 +20,7 @@ from scrutable.core.files import write_atomic
 from scrutable.report.words import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,13 +51,15 @@ class Screen:
         self.err.print(visible(line), markup=False, highlight=False, soft_wrap=True, style="dim")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """Write a plain table; columns that begin with '>' are aligned to the right."""
+        """Write a plain table. Only the last column is wrapped where the terminal is narrow; '>' aligns to the right."""
         from rich.table import Table
         from rich.text import Text
 
         made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        for column in columns:
-            made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        names = list(columns)
+        for at, column in enumerate(names):
+            side: JustifyMethod = "right" if column.startswith(">") else "left"
+            made.add_column(column.lstrip(">"), justify=side, overflow="fold", no_wrap=at < len(names) - 1)
         for row in rows:
             made.add_row(*(Text(visible(cell)) for cell in row))
         self.out.print(made)
@@ -76,7 +78,9 @@ class Screen:
     def _console(self, to_stderr: bool) -> Console:
         from rich.console import Console
 
-        return Console(stderr=to_stderr, emoji=False, markup=False, highlight=False)
+        stream = sys.stderr if to_stderr else sys.stdout
+        wide = None if stream.isatty() else 1000  # a pipe has no width to wrap at
+        return Console(stderr=to_stderr, emoji=False, markup=False, highlight=False, width=wide)
 
 
 def common(*, run: bool = True, seed: bool = True) -> Callable[[F], F]:
@@ -93,7 +97,9 @@ def common(*, run: bool = True, seed: bool = True) -> Callable[[F], F]:
         made: Any = click.option(
             "--json", "json_to", metavar="FILE", help="write the result as JSON to FILE; - is stdout"
         )(with_screen)
-        made = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of what went wrong")(made)
+        made = click.option("--debug", is_flag=True, expose_value=False, help="show the traceback of what went wrong")(
+            made
+        )
         if seed:
             made = click.option("--seed", type=int, default=0, help="seed of every draw  [0]")(made)
         if run:

@@ -13,7 +13,6 @@ that overlap; each waits for the one before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import Field
 
@@ -21,14 +20,14 @@ from scrutable.core.accounts import Interval
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Record, Sampling, Usage
+from scrutable.core.records import Candidate, Record, Sampling, Task, Usage
 from scrutable.core.stats import bootstrap_mean
 from scrutable.envs.base import Environment
-from scrutable.evolve.children import Writer, children
-from scrutable.evolve.finish import finish
+from scrutable.evolve.children import Nursery, Plan, Show, show_rollout
+from scrutable.evolve.finish import Worth, finish
 from scrutable.evolve.front import Front
 from scrutable.evolve.ledger import Exhausted, Ledger, Limits, Scorer
-from scrutable.evolve.parts import Parts, Sizes, blocks, divide
+from scrutable.evolve.parts import Sizes, blocks, divide
 from scrutable.evolve.reflection import Proposer, ReflectConfig, proposer_for
 from scrutable.evolve.scorers import RewardScorer
 from scrutable.evolve.select import Contender, Judged, Standard, gate, race
@@ -49,22 +48,35 @@ class EvolveConfig(Config):
     patience: int = Field(default=6, ge=1, description="stop after this many rounds without a better text")
     target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
     pool: int = Field(default=96, ge=2, description="search tasks that decide who is accepted")
-    keep: int = Field(default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score")
+    keep: int = Field(
+        default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score"
+    )
     block: int = Field(default=12, ge=1, description="pool tasks scored at a time in screening and in the test")
-    explore: int = Field(default=24, ge=1, description="tasks a parent answers in a round, of which the writer sees some")
-    reflections: int = Field(default=4, ge=1, description="reflections in a round, each on a parent and tasks of its own")
+    explore: int = Field(
+        default=24, ge=1, description="tasks a parent answers in a round, of which the writer sees some"
+    )
+    reflections: int = Field(
+        default=4, ge=1, description="reflections in a round, each on a parent and tasks of its own"
+    )
     width: int = Field(default=24, ge=1, description="most children screened in a round")
-    finalists: int = Field(default=3, ge=1, description="children tested in a round, and candidates compared at the end")
+    finalists: int = Field(
+        default=3, ge=1, description="children tested in a round, and candidates compared at the end"
+    )
     compose: bool = Field(default=True, description="also try single sentences of what was written, and merges")
     false_accept: float = Field(
         default=0.05, gt=0, lt=1, description="chance that a child no better than its parent passes the test"
     )
     false_reject: float = Field(
-        default=0.2, gt=0, lt=1, description="chance that a child better by `effect` is given up before the pool is used up"
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="chance that a child better by `effect` is given up before the pool is used up",
     )
     effect: float = Field(default=0.05, gt=0, lt=1, description="gain worth finding, as a share of the scores' range")
     bound: float | None = Field(
-        default=None, gt=0, description="largest difference of two scores on one task; None: the range of scores seen"
+        default=None,
+        gt=0,
+        description="largest difference expected of two scores on one task; None: the range of accepted texts' scores",
     )
     temperature: float = Field(default=1.0, ge=0, description="temperature at which tasks are answered")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
@@ -80,7 +92,8 @@ class EvolveResult(Record):
     score: Interval | None = Field(description="of the best text")
     base: Interval | None = Field(description="of the first text it started from")
     gain: Interval | None = Field(description="of the best over the first, task by task")
-    candidates: tuple[Candidate, ...] = Field(description="all that were accepted, the starts first")
+    worth: tuple[Worth, ...] = Field(default=(), description="what each sentence of the best is worth")
+    candidates: tuple[Candidate, ...] = Field(description="the starts, all that were accepted, and the best")
     rollouts: int = Field(description="paid for; failed ones count")
     reflections: int
     failures: int = Field(description="answers of the writer that were no usable text, and reflections that failed")
@@ -106,36 +119,38 @@ def evolve(
     another search.
     """
     if not env.rewarded:
-        raise UserError(f"{env.name} has no reward, so nothing can be evolved on it: add a reward function, or use `read`")
+        raise UserError(
+            f"{env.name} has no reward, so nothing can be evolved on it: add a reward function, or use `read`"
+        )
     config = config or EvolveConfig()
     program = program or SingleText()
-    scorer = RewardScorer(
-        env, model, program, Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    )
+    scorer = RewardScorer(env, model, program, Sampling(temperature=config.temperature, max_tokens=config.max_tokens))
     starts = [
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
     ]
-    writer = Writer(proposer or proposer_for(model, config.reflect))
+    writer = proposer or proposer_for(model, config.reflect)
     return search(scorer, writer, (env.tasks("search"), env.tasks("keep")), run.scope("evolve"), config, starts)
 
 
 def search(
     scorer: Scorer,
-    writer: Writer,
-    tasks: tuple[Sequence[Any], Sequence[Any]],
+    proposer: Proposer,
+    tasks: tuple[Sequence[Task], Sequence[Task]],
     run: Run,
     config: EvolveConfig,
     starts: Sequence[Candidate],
+    show: Show = show_rollout,
 ) -> EvolveResult:
-    """Search for the texts with the highest scores. tasks: those to search on, and those to choose and score on.
+    """Search for the texts with the highest scores: what `evolve` does, with a score of one's own.
 
-    `evolve` scores by reward; whoever scores otherwise brings a Scorer. Errors: as `evolve`.
+    tasks: those to search on, and those to choose and score on. show: what the writer sees of a task. Events go to `run`
+    as they are; give it a scope. Errors: as `evolve`.
     """
     _begin(scorer, run, config, starts)
     done = run.get("result")
     if done is not None:
         return EvolveResult.model_validate({k: v for k, v in done.payload.items() if k != "candidate"})
-    state = Search(scorer, writer, tasks, run, config, starts)
+    state = Search(scorer, proposer, tasks, run, config, starts, show)
     stopped, stale = f"{config.rounds} rounds were done", 0
     try:
         for number in range(config.rounds):
@@ -174,25 +189,25 @@ class Search:
     def __init__(
         self,
         scorer: Scorer,
-        writer: Writer,
-        tasks: tuple[Sequence[Any], Sequence[Any]],
+        proposer: Proposer,
+        tasks: tuple[Sequence[Task], Sequence[Task]],
         run: Run,
         config: EvolveConfig,
         starts: Sequence[Candidate],
+        show: Show,
     ) -> None:
         if not starts:
             raise UserError("evolution needs a text to start from; an empty one will do")
         end = int(config.budget * config.reserve)
         sizes = Sizes(config.pool, config.keep, (config.budget - end, end), config.repeats)
-        self.run, self.config, self.writer = run, config, writer
-        self.parts: Parts = divide(tasks[0], tasks[1], sizes, run)
-        self.limits = Limits(config.budget - end, config.tokens, config.seconds)
-        self.ledger = Ledger(run, scorer, self.limits, batch=config.batch, repeats=config.repeats)
-        self.standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound)
+        self.run, self.config, self.starts = run, config, list(starts)
+        self.parts = divide(tasks[0], tasks[1], sizes, run)
+        limits = Limits(config.budget - end, config.tokens, config.seconds)
+        self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
         self.front = Front(len(self.parts.pool))
         self.accepted: dict[str, Candidate] = {}
-        self.closed: dict[str, int] = {}  # texts that are accepted, failed the test, or lost twice: 2
-        self.starts = list(starts)
+        plan = Plan(config.explore, config.reflections, config.width, config.compose)
+        self.nursery = Nursery(self.ledger, self.front, proposer, self.parts.shown, plan, show)
         for one in starts:
             self._take_in(one)
         if self.best_mean == float("-inf"):
@@ -207,17 +222,16 @@ class Search:
     def round(self, number: int) -> bool:
         """Do one round; return whether there is a better text than before. Errors: Exhausted, UserError."""
         before, config = self.best_mean, self.config
-        made = children(self, number)
-        if not made:
-            return False
+        made = self.nursery.children(number, self.accepted)
         order = blocks(self.parts.pool, config.block)
         self.run.random(f"round/{number}/order").shuffle(order)
         left, lost, used = race(self.ledger, made, order, config.finalists)
         for one in lost:
-            self._close(one, 1)
+            self.nursery.close(one.candidate.key, for_good=False)
             self._tell(one, number, "lost the screening to other texts")
-        for judged in gate(self.ledger, left, order[used:], self.standard, f"round/{number}/gate"):
-            self._close(judged.contender, 2)
+        standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or self._spread())
+        for judged in gate(self.ledger, left, order[used:], standard, f"round/{number}/gate"):
+            self.nursery.close(judged.contender.candidate.key)
             self._tell(judged.contender, number, judged.why, judged)
             if judged.accepted:
                 self._take_in(judged.contender.candidate)
@@ -234,15 +248,18 @@ class Search:
             score=ending.score,
             base=ending.base,
             gain=ending.gain,
-            candidates=tuple(self.accepted.values()),
+            worth=ending.worth,
+            candidates=tuple({**self.accepted, ending.best.key: ending.best}.values()),
             rollouts=self.ledger.spent,
-            reflections=self.writer.reflections,
-            failures=self.writer.failures,
+            reflections=self.nursery.reflections,
+            failures=self.nursery.failures,
             stopped=stopped,
             notes=(*self.parts.notes, *ending.notes),
             usage=self.ledger.usage,
         )
-        why = "chosen at the end" + (", with sentences removed that did not help" if ending.best.origin == "pruning" else "")
+        why = "chosen at the end" + (
+            ", with sentences removed that did not help" if ending.best.origin == "pruning" else ""
+        )
         self._record(ending.best, f"candidate/{ending.best.key}/end", True, why, ending.score)
         self.run.append("result", "result", {"candidate": ending.best, **result.model_dump(mode="json")})
         return result
@@ -261,22 +278,21 @@ class Search:
             if is_start:
                 raise UserError("the budget ends before the first text is scored: give a larger one") from None
         self.accepted[key] = one
-        self.closed[key] = 2
+        self.nursery.close(key)
         self.front.add(key, self.ledger.column(key, self.parts.pool), length(one.texts))
         if is_start:
             self._record(one, f"candidate/{key}", True, "started from")
 
-    def _close(self, one: Contender, by: int) -> None:
-        key = one.candidate.key
-        self.closed[key] = self.closed.get(key, 0) + by
+    def _spread(self) -> float:
+        """Return the range of the accepted candidates' scores: those of bad texts may lie anywhere."""
+        known = [v for key in self.accepted for v in self.ledger.column(key, self.parts.pool) if v is not None]
+        return max(known) - min(known)
 
     def _tell(self, one: Contender, number: int, why: str, judged: Judged | None = None) -> None:
         key = one.candidate.key
         self._record(one.candidate, f"candidate/{key}/{number}", judged is not None and judged.accepted, why)
 
-    def _record(
-        self, one: Candidate, place: str, accepted: bool, why: str, keep: Interval | None = None
-    ) -> None:
+    def _record(self, one: Candidate, place: str, accepted: bool, why: str, keep: Interval | None = None) -> None:
         """Write a "candidate" event: with its mean on what of the pool it was scored on."""
         known = [value for value in self.ledger.column(one.key, self.parts.pool) if value is not None]
         found = bootstrap_mean(known, rng=self.run.rng(f"{place}/mean")) if known else None

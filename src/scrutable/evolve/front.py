@@ -42,7 +42,9 @@ class Front:
     def weights(self) -> dict[str, int]:
         """Return how many tasks each parent holds. Left out: who holds nothing that a better (or shorter) one does not."""
         kept: dict[str, int] = {}
-        for key in sorted((k for k, bits in self._holds.items() if bits), key=lambda k: (self._rank[k], k), reverse=True):
+        for key in sorted(
+            (k for k, bits in self._holds.items() if bits), key=lambda k: (self._rank[k], k), reverse=True
+        ):
             if not any(self._holds[key] & ~bits == 0 for bits in kept.values()):
                 kept[key] = self._holds[key]
         return {key: bits.bit_count() for key, bits in kept.items()}

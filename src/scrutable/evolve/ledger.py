@@ -8,7 +8,6 @@ fit is refused whole, before anything is spent.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,17 +78,11 @@ class Ledger:
         self._scorer, self._identity = scorer, scorer.identity
         self._batch = batch
         self._cells: dict[tuple[str, str], list[Rollout]] = {}
-        self._low, self._high = math.inf, -math.inf
 
     @property
     def left(self) -> int:
         """Rollouts that may still be bought."""
         return self.limits.rollouts - self.spent
-
-    @property
-    def spread(self) -> float:
-        """The range of all scores seen: the largest difference that they could show."""
-        return max(0.0, self._high - self._low)
 
     def owed(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> list[Cell]:
         """Return the cells of these candidates on these tasks that are not scored yet, each once."""
@@ -117,7 +110,7 @@ class Ledger:
             self.pay(event.cost)
             self.spent += len(part)
             for cell, given in zip(part, event.payload["rollouts"], strict=True):
-                self._remember(cell, Rollout.model_validate(given))
+                self._cells.setdefault((cell.candidate_key, cell.key), []).append(Rollout.model_validate(given))
 
     def pay(self, usage: Usage) -> None:
         """Add what something else cost (a reflection)."""
@@ -153,8 +146,3 @@ class Ledger:
             one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in rollouts
         ]
         return {"candidates": sorted({cell.candidate_key for cell in part}), "seed": seed, "rollouts": bare}, cost
-
-    def _remember(self, cell: Cell, rollout: Rollout) -> None:
-        self._cells.setdefault((cell.candidate_key, cell.key), []).append(rollout)
-        if rollout.score.value is not None:
-            self._low, self._high = min(self._low, rollout.score.value), max(self._high, rollout.score.value)

@@ -17,8 +17,8 @@ from scrutable.measure.answers import distinct_tasks
 
 FEW = 40
 """With fewer search tasks than this the same ones are shown and decide."""
-END = 10
-"""How often the keep tasks are paid for at the end, about: finalists, starts, sentences removed, the final score."""
+END = 12
+"""How often a keep task is paid for at the end, about: finalists, starts, sentences removed twice, the final score."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def divide(search: Sequence[Task], keep: Sequence[Task], sizes: Sizes, run: Run)
     searched, kept = distinct_tasks(search), distinct_tasks(keep)
     for name, tasks in (("search", searched), ("keep", kept)):
         if len(tasks) < 2:
-            raise UserError(f"the {name} split has {len(tasks)} different tasks, and evolution needs two: give more rows")
+            raise UserError(
+                f"the {name} split has {len(tasks)} different tasks, and evolution needs two: give more rows"
+            )
     draws = run.random("parts")
     draws.shuffle(searched)
     draws.shuffle(kept)
@@ -58,7 +60,9 @@ def divide(search: Sequence[Task], keep: Sequence[Task], sizes: Sizes, run: Run)
     notes: tuple[str, ...] = ()
     if len(searched) < FEW:
         shown, pooled = searched, searched[:pool]
-        notes = (f"only {len(searched)} search tasks: the same ones are shown to the writer and decide, so it may overfit",)
+        notes = (
+            f"only {len(searched)} search tasks: the same ones are shown to the writer and decide, so it may overfit",
+        )
     else:
         pool = min(pool, len(searched) * 2 // 3)
         shown, pooled = searched[pool:], searched[:pool]

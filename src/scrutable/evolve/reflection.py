@@ -69,16 +69,22 @@ class ReflectConfig(Config):
     """How texts are asked for."""
 
     samples: int | None = Field(
-        default=None, ge=1, description="answers drawn at once; None: 8 of a model with a format of its own, 1 of others"
+        default=None,
+        ge=1,
+        description="answers drawn at once; None: 8 of a model with a format of its own, 1 of others",
     )
     items: int | None = Field(default=None, ge=1, description="tasks shown; None: what the format says, or 6")
     temperature: float = Field(default=1.0, ge=0, description="temperature of the writing")
     max_tokens: int = Field(default=1024, ge=1, description="most tokens of an answer")
     prompt_tokens: int = Field(default=4000, ge=200, description="most tokens of what is shown (four characters each)")
-    words: int = Field(default=200, ge=1, description="a chat model is asked for at most so many words; twice is too long")
+    words: int = Field(
+        default=200, ge=1, description="a chat model is asked for at most so many words; twice is too long"
+    )
 
 
-def proposer_for(model: Model, config: ReflectConfig | None = None, *, imitate: bool = False) -> RuleWriter | ChatWriter:
+def proposer_for(
+    model: Model, config: ReflectConfig | None = None, *, imitate: bool = False
+) -> RuleWriter | ChatWriter:
     """Return the writer that fits the model: by the `reflection.json` of its directory, or as a chat model.
 
     imitate: the answers are demonstrations by a model whose ways are to be put into words.
@@ -177,7 +183,10 @@ class ChatWriter:
         ranked = sorted(items, key=lambda item: (item.score is None, item.score or 0.0))
         room = self._config.prompt_tokens * 4
         head = IMITATE if self._imitate else IMPROVE
-        now = [f"The text now{f' (for the step {module!r})' if len(texts) > 1 else ''}:", _fenced(texts[module], room // 4)]
+        now = [
+            f"The text now{f' (for the step {module!r})' if len(texts) > 1 else ''}:",
+            _fenced(texts[module], room // 4),
+        ]
         share = (room - room // 4) // max(1, len(items))
         tasks = [self._told(number, item, share) for number, item in enumerate(ranked, start=1)]
         return "\n\n".join([head, *now, *tasks, CLOSE.format(words=self._config.words)])

@@ -7,18 +7,20 @@ cell. Neither remembers scores (the ledger does); the second remembers the tuned
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Generation, Rollout, Sampling, Score, Task, Usage, digest_of
 from scrutable.envs.base import Environment
 from scrutable.evolve.ledger import Cell
 from scrutable.measure.answers import Said
 from scrutable.measure.change import Change
-from scrutable.measure.divergence import shared_tokens, token_divergences
+from scrutable.measure.divergence import token_divergences
 from scrutable.models.base import Model
+from scrutable.models.tokens import TokenMap, check_same_tokens
 from scrutable.programs.base import Program
 from scrutable.programs.evaluate import evaluate
 from scrutable.programs.text import TEXT, SingleText, place_text
@@ -104,106 +106,115 @@ class ClosenessScorer:
     said: Mapping[tuple[str, int], Said]
     shown: str
     memory: int = 512 << 20
-    _kept: OrderedDict[tuple[str, int], torch.Tensor] = field(default_factory=OrderedDict)
+    _kept: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
     _held: int = 0
-    _shared: torch.Tensor | None = None
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of the pair and of the answers."""
         said = sorted((key, repeat, one.tokens) for (key, repeat), one in self.said.items())
         return digest_of(["closeness", self.change.identity, self.shown, said])
 
+    @cached_property
+    def _shared(self) -> TokenMap:
+        """How the tuned model's tokens correspond to the before's."""
+        return check_same_tokens(self.change.after.open, self.change.before.open)
+
     def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
         """Measure each cell, several texts in one forward pass (see `Scorer`). Nothing is drawn: the seed is not used."""
-        found: dict[int, Rollout] = {}
-        rows = [row for row, cell in enumerate(cells) if self.said[cell.key, cell.repeat].usable]
-        for part in self._fitting(rows, cells):
-            for row, nats, passes in zip(part, *self._nats([cells[row] for row in part]), strict=True):
-                found[row] = self._rollout(cells[row], nats, passes)
-        return [found[row] if row in found else self._unusable(cell) for row, cell in enumerate(cells)]
+        found: list[Rollout] = [self._unusable(cell) for cell in cells]
+        ready = [(row, one) for row, cell in enumerate(cells) if (one := self._ready(cell)) is not None]
+        for part in self._fitting(ready):
+            told = [one for _, one in part]
+            tuned, passes = self._tuned(told)
+            given = self.change.before.open.logprobs([one.prompt for one in told], [one.answer for one in told])
+            for (row, one), logp, logq, passed in zip(part, tuned, given, passes, strict=True):
+                kl, _, _ = token_divergences(logp, common(logq, self._shared.ids_b))
+                found[row] = self._rollout(one, round(float(kl.sum()), 6), passed)
+        return found
 
-    def _rollout(self, cell: Cell, nats: float, passes: int) -> Rollout:
+    def _ready(self, cell: Cell) -> _Ready | None:
+        """Return the cell as the before is shown it; None where there is no answer, or the before cannot be shown it."""
         said = self.said[cell.key, cell.repeat]
-        usage = Usage(forward_passes=passes, answer_tokens=passes * len(said.tokens))
+        answer = self._shared.to_b(said.tokens) if said.usable else None
+        if answer is None:
+            return None
+        try:
+            speaker = self.change.before.given(cell.candidate.texts[TEXT])
+            return _Ready(cell, said, speaker.encode(cell.task), answer)
+        except ModelFailure:
+            return None
+
+    def _rollout(self, one: _Ready, nats: float, passes: int) -> Rollout:
+        cell = one.cell
         return Rollout(
             task=cell.key,
             candidate=cell.candidate_key,
-            answer=said.generation.answer,
+            answer=one.said.generation.answer,
             score=Score(value=-nats, feedback=self.shown),
             repeat=cell.repeat,
-            usage=usage,
+            usage=Usage(forward_passes=passes, answer_tokens=passes * len(one.answer)),
         )
 
     def _unusable(self, cell: Cell) -> Rollout:
-        failure = self.said[cell.key, cell.repeat].generation.failure or "model: the tuned model's answer has no token"
+        failure = (
+            self.said[cell.key, cell.repeat].generation.failure or "model: the tuned model's answer cannot be used"
+        )
         return Rollout(
             task=cell.key, candidate=cell.candidate_key, answer="", score=Score(), repeat=cell.repeat, failure=failure
         )
 
-    def _nats(self, cells: Sequence[Cell]) -> tuple[list[float], list[int]]:
-        """Return KL in nats of each cell, and the forward passes each took (the tuned model's only where not kept)."""
-        import torch
+    def _tuned(self, told: Sequence[_Ready]) -> tuple[list[torch.Tensor], list[int]]:
+        """Return the tuned model's log-probabilities [T, shared tokens] along the answers, and each cell's forward passes.
 
-        before = self.change.before
-        answers = [self.said[cell.key, cell.repeat].tokens for cell in cells]
-        prompts = [before.given(cell.candidate.texts[TEXT]).encode(cell.task) for cell in cells]
-        logqs = before.open.logprobs(prompts, answers)
-        logps, passes = self._tuned(cells)
-        nats = []
-        for logp, logq in zip(logps, logqs, strict=True):
-            kl, _, _ = token_divergences(logp, self._normalised(logq))
-            nats.append(round(float(kl.sum(dtype=torch.float64)), 6))
-        return nats, passes
-
-    def _tuned(self, cells: Sequence[Cell]) -> tuple[list[torch.Tensor], list[int]]:
-        """Return the tuned model's log-probabilities [T, shared tokens] along the answers, from memory where kept."""
-        places = [(cell.key, cell.repeat) for cell in cells]
-        owed = {place: cell for place, cell in zip(places, cells, strict=True) if place not in self._kept}
-        after = self.change.after
-        found = dict(self._kept)
+        A text costs one pass a cell; the tuned model costs another where its distributions are not kept.
+        """
+        places = [one.said.cell for one in told]
+        owed = {one.said.cell: one.said for one in told if one.said.cell not in self._kept}
+        found: dict[tuple[str, int], torch.Tensor] = {}
         if owed:
-            prompts = [after.encode(cell.task) for cell in owed.values()]
-            new = after.open.logprobs(prompts, [self.said[place].tokens for place in owed])
-            found.update({place: self._normalised(rows) for place, rows in zip(owed, new, strict=True)})
-            for place in owed:
-                self._keep(place, found[place])
-        paid = set[tuple[str, int]]()
-        passes = []
-        for place in places:
-            passes.append(2 if place in owed and place not in paid else 1)
-            paid.add(place)
-        return [found[place] for place in places], passes
+            after = self.change.after
+            prompts = [after.encode(said.task) for said in owed.values()]
+            rows = after.open.logprobs(prompts, [said.tokens for said in owed.values()])
+            found = {place: common(one, self._shared.ids_a) for place, one in zip(owed, rows, strict=True)}
+        passes = [2 if place in found and place not in places[:row] else 1 for row, place in enumerate(places)]
+        tuned = [found[place] if place in found else self._kept[place] for place in places]
+        for place, one in found.items():
+            size = one.numel() * one.element_size()
+            if self._held + size <= self.memory:  # what came first is kept: the pool is asked for again and again
+                self._kept[place] = one
+                self._held += size
+        return tuned, passes
 
-    def _keep(self, place: tuple[str, int], rows: torch.Tensor) -> None:
-        """Keep distributions, and let the oldest go when memory is full."""
-        self._kept[place] = rows
-        self._held += rows.numel() * rows.element_size()
-        while self._held > self.memory:
-            _, old = self._kept.popitem(last=False)
-            self._held -= old.numel() * old.element_size()
-
-    def _normalised(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return rows [T, rows of the embedding] over the tokens that both models have, normalised again."""
-        import torch
-
-        if self._shared is None:
-            self._shared = shared_tokens(self.change.before.open.vocabulary, self.change.after.open.vocabulary)
-        if len(self._shared) == rows.shape[-1]:
-            return rows
-        return torch.log_softmax(rows.index_select(-1, self._shared.to(rows.device)).float(), dim=-1)
-
-    def _fitting(self, rows: Sequence[int], cells: Sequence[Cell]) -> Iterator[list[int]]:
+    def _fitting(self, ready: Sequence[tuple[int, _Ready]]) -> Iterator[list[tuple[int, _Ready]]]:
         """Split a batch so that two distributions of each position, and as much again of temporaries, fit the memory."""
         most = max(1, self.memory // (16 * max(1, len(self.change.before.open.vocabulary))))
-        part: list[int] = []
+        part: list[tuple[int, _Ready]] = []
         longest = 0
-        for row in rows:
-            tokens = len(self.said[cells[row].key, cells[row].repeat].tokens)
-            longest = max(longest, tokens)
+        for row, one in ready:
+            longest = max(longest, len(one.answer))
             if part and longest * (len(part) + 1) > most:
                 yield part
-                part, longest = [], tokens
-            part.append(row)
+                part, longest = [], len(one.answer)
+            part.append((row, one))
         if part:
             yield part
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A cell with what the before is shown: token ids of the prompt and of the tuned model's answer, its own ids."""
+
+    cell: Cell
+    said: Said
+    prompt: list[int]
+    answer: list[int]
+
+
+def common(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return rows [T, V] over the tokens that both models have, in their common order, normalised again over them."""
+    import torch
+
+    if len(ids) == rows.shape[-1] and bool((ids[1:] > ids[:-1]).all()):
+        return rows
+    return torch.log_softmax(rows.index_select(-1, ids.to(rows.device)).float(), dim=-1)

@@ -55,12 +55,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Standard:
-    """What the gate demands. effect and bound: in the units of the score; bound None: the range of the scores seen."""
+    """What the gate demands. bound: the largest difference expected on one task, in the score's units; a larger one
+    widens it. effect: the gain worth finding, as a share of it."""
 
     false_accept: float = 0.05
     false_reject: float = 0.2
-    effect: float = 0.05  # share of the bound
-    bound: float | None = None
+    effect: float = 0.05
+    bound: float = 1.0
 
 
 def race(
@@ -105,7 +106,7 @@ def gate(
             child, parent = complete(ledger.column(name, seen), ledger.column(one.parent, seen))
             differences = child - parent
             flips = ledger.run.rng(f"{place}/{name}") if number == len(blocks) else None
-            verdict = decide(differences, standard, ledger.spread, flips)
+            verdict = decide(differences, standard, flips)
             if verdict == "undecided" and number < len(blocks):
                 still.append(one)
             else:
@@ -117,17 +118,18 @@ def gate(
 
 
 def decide(
-    differences: Array, standard: Standard, spread: float, flips: np.random.Generator | None = None
+    differences: Array, standard: Standard, flips: np.random.Generator | None = None
 ) -> Literal["better", "not better", "undecided"]:
     """Say whether the child beats its parent, from differences [tasks] in an order fixed before they were seen.
 
-    spread: the bound where the test states none. flips: given with the last task, when it is now or never.
+    flips: given with the last task, when it is now or never.
     """
-    bound = max(standard.bound or spread, float(np.abs(differences).max(initial=0.0)))
-    if bound == 0:
-        return "undecided"
+    largest = float(np.abs(differences).max(initial=0.0))
+    if largest == 0:
+        return "undecided" if flips is None else "not better"
+    effect = min(standard.effect, 0.9) * (standard.bound or largest)
     rate = standard.false_accept / 2
-    effect = min(standard.effect, 0.9) * bound
+    bound = max(standard.bound, largest)
     verdict = paired_test(
         differences, false_accept=rate, false_reject=standard.false_reject, effect=effect, bound=bound
     ).verdict

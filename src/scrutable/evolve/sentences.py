@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 _PIECE = re.compile(r".+?(?:[.!?]+(?=\s|$)|(?=\n)|$)\s*", re.DOTALL)
 
@@ -56,10 +57,21 @@ def union(first: Texts, second: Texts) -> dict[str, str]:
     return {name: added(text, sentences(second.get(name, ""))) for name, text in first.items()}
 
 
-def removals(texts: Texts) -> list[dict[str, str]]:
-    """Return the texts with one sentence removed, for each sentence of each."""
+@dataclass(frozen=True)
+class Removal:
+    """A text without one of its sentences."""
+
+    module: str
+    sentence: str
+    rest: str
+
+
+def removals(texts: Texts) -> list[Removal]:
+    """Return what is left of the texts without a sentence, for each sentence of each."""
     return [
-        {**texts, name: without(text, place)} for name, text in sorted(texts.items()) for place in range(len(pieces(text)))
+        Removal(name, sentence, without(text, place))
+        for name, text in sorted(texts.items())
+        for place, sentence in enumerate(sentences(text))
     ]
 
 

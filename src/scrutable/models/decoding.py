@@ -1,11 +1,12 @@
 """Decoding: answers drawn, and answers scored, by one loop over a key-value cache.
 
-transformers' own `generate` is not used: it obeys a model's generation_config (top-k, top-p, repetition penalties),
-draws from the global generator, and takes about as long again on small models. Here the whole distribution is
-drawn from, by one uniform number for each answer and step, so a draw depends on neither its batch nor other answers.
+transformers' own `generate` is not used: it obeys a model's generation_config (top-k, top-p, repetition penalties)
+and draws from the global generator. Here the whole distribution is drawn from, by one uniform number for each answer
+and step, so a draw depends on neither its batch nor other answers. It is as quick where all prompts differ, and
+quicker where they repeat, or begin alike.
 
-Prompts are padded on the left and passed through once each, however many answers follow; answers are padded on the
-right. Masked padding and explicit positions keep a row independent of its neighbours, up to rounding. Shapes: B
+Prompts are padded on the left and passed through once each, however many answers follow; a beginning that all share
+(a system text) is passed through once; answers are padded on the right. Masked padding and explicit positions keep a row independent of its neighbours, up to rounding. Shapes: B
 answers, U unique prompts, P prompt tokens, A answer tokens, V vocabulary.
 """
 
@@ -20,6 +21,9 @@ from scrutable.core.errors import ModelFailure
 
 if TYPE_CHECKING:
     import torch
+
+
+_WORTH_SHARING = 8  # tokens; below, a second call of the model costs more
 
 
 @dataclass(frozen=True)
@@ -129,30 +133,56 @@ class _State:
 
 
 def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _State]:
-    """Pass each unique prompt once; return last logits [B, rows] and the state for all B."""
+    """Pass each unique prompt once, and what all begin with only once; return last logits [B, rows] and the state."""
     import torch
 
     order: dict[tuple[int, ...], int] = {}
     which = [order.setdefault(tuple(prompt), len(order)) for prompt in prompts]
-    width = max(len(prompt) for prompt in order)
-    ids_UP = torch.zeros((len(order), width), dtype=torch.long)
-    mask_UP = torch.zeros((len(order), width), dtype=torch.long)
-    for prompt, row in order.items():
-        ids_UP[row, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
-        mask_UP[row, width - len(prompt) :] = 1
-    ids_UP, mask_UP = ids_UP.to(module.device), mask_UP.to(module.device)
     takes = inspect.signature(module.forward).parameters
-    extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
-    if "position_ids" in takes:
-        extra["position_ids"] = (mask_UP.cumsum(-1) - 1).clamp(min=0)
-    out = module(input_ids=ids_UP, attention_mask=mask_UP, use_cache=True, **extra)
-    state = _State(module, out.past_key_values, mask_UP, "position_ids" in takes)
+    cache, shared = None, _shared(module, list(order))
+    if shared:
+        ids = torch.tensor([next(iter(order))[:shared]], device=module.device)
+        cache = module(input_ids=ids, use_cache=True, **_last(takes)).past_key_values
+        cache.reorder_cache(torch.zeros(len(order), dtype=torch.long, device=module.device))
+    width = max(len(prompt) for prompt in order) - shared
+    ids_UP = torch.zeros((len(order), width), dtype=torch.long)
+    real_UP = torch.zeros((len(order), width), dtype=torch.long)
+    for prompt, row in order.items():
+        own = prompt[shared:]
+        ids_UP[row, width - len(own) :] = torch.tensor(own, dtype=torch.long)
+        real_UP[row, width - len(own) :] = 1
+    ids_UP, real_UP = ids_UP.to(module.device), real_UP.to(module.device)
+    mask_UP = torch.cat([real_UP.new_ones((len(order), shared)), real_UP], dim=1)
+    positioned = "position_ids" in takes
+    where = {"position_ids": (shared + real_UP.cumsum(-1) - 1).clamp(min=0)} if positioned else {}
+    out = module(
+        input_ids=ids_UP, attention_mask=mask_UP, past_key_values=cache, use_cache=True, **where, **_last(takes)
+    )
+    state = _State(module, out.past_key_values, mask_UP, positioned)
     logits = out.logits[:, -1]
-    if len(order) < len(prompts) or which != sorted(which):
+    if which != list(range(len(order))):
         rows = torch.tensor(which, device=module.device)
         state.select(rows)
         logits = logits[rows]
     return logits, state
+
+
+def _shared(module: Any, prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with (a common system text), where passing them once is worth it and exact.
+
+    Padding then lies after them, within the prompt: masked, but a sliding window would count it.
+    """
+    config = module.config.get_text_config()
+    if len(prompts) < 2 or not continues(module) or getattr(config, "sliding_window", None):
+        return 0
+    lowest, highest = min(prompts), max(prompts)  # in the order of tuples: what these share, all share
+    length = min(map(len, prompts)) - 1  # each keeps a token of its own, for its logits
+    same = next((i for i in range(length) if lowest[i] != highest[i]), length)
+    return same if same >= _WORTH_SHARING else 0
+
+
+def _last(takes: Any) -> dict[str, int]:
+    return {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
 
 def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ random numbers and go on.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ def load_module(source: Source, device: str, dtype: str, *, trust: bool) -> Any:
         raise UserError(
             f"the weights in {source.folder} do not fit its config.json: {len(wrong)} tensors are missing or of "
             f"another shape, {wrong[0]} among them; save the model again"
+        )
+    if "past_key_values" not in inspect.signature(module.forward).parameters:
+        raise UserError(
+            f"{source.folder} is a {type(module).__name__}, which keeps a running state instead of keys and values: "
+            "use a model with attention"
         )
     if source.name == BUILT_IN:
         module.name_or_path = BUILT_IN  # so that adapters trained on it name it, not this machine's path

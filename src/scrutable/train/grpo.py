@@ -19,6 +19,7 @@ from scrutable.envs.base import Environment
 from scrutable.models.hf import HFModel
 from scrutable.programs.text import place_text
 from scrutable.train.lora import Recipe, at_once, lora_config, seed_for
+from scrutable.train.policy import Voice
 from scrutable.train.watch import Batch, Watcher, advantages
 
 if TYPE_CHECKING:
@@ -34,9 +35,16 @@ class Rollouts:
     voice: Voice
 
     def __init__(
-        self, env: Environment, tasks: Sequence[Task], run: Run, recipe: Recipe, watchers: Sequence[Watcher]
+        self,
+        env: Environment,
+        model: HFModel,
+        tasks: Sequence[Task],
+        run: Run,
+        recipe: Recipe,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.env = env
+        self.model = model
         self.tasks = tasks
         self.run = run
         self.recipe = recipe
@@ -120,9 +128,9 @@ def order_of_tasks(tasks: int, recipe: Recipe, run: Run) -> list[int]:
 
 
 def make_trainer(
-    module: Any, tokenizer: Any, rollouts: Rollouts, settings: Mapping[str, Any], hear: Callable[[str, int, Any], bool]
+    module: Any, rollouts: Rollouts, settings: Mapping[str, Any], hear: Callable[[str, int, Any], bool]
 ) -> Any:
-    """Return a GRPOTrainer over `module` in a LoRA; give `rollouts` its `voice` before it trains.
+    """Return a GRPOTrainer that puts a LoRA on `module` (a trainable copy of the model of `rollouts`).
 
     settings: of GRPOConfig, over those that the recipe decides. hear: called with ("step", number, KL in nats a token)
     after each step, and ("checkpoint", number, None) after each checkpoint; True ends the training.
@@ -163,14 +171,22 @@ def make_trainer(
         reward_funcs=rollouts.rate,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": [str(number) for number in numbers]}),
-        processing_class=tokenizer,
+        processing_class=rollouts.model.tokenizer,
         peft_config=lora_config(module, recipe),
         rollout_func=rollouts.answer,
         callbacks=[_listener(hear)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.create_model_card = lambda *_, **__: None  # each checkpoint would get one
+    _spare(trainer)
+    rollouts.voice = Voice(rollouts.model, trainer.model)
     return trainer
+
+
+def _spare(trainer: Any) -> None:
+    """Leave out what takes a tenth of a small model's step: two model cards a checkpoint, a look at all layers a pass."""
+    status = trainer.model.get_model_status()
+    trainer.model.get_model_status = lambda: status  # asked before the adapter is put off; nothing here changes it
+    trainer.model.create_or_update_model_card = trainer.create_model_card = lambda *_, **__: None
 
 
 def _listener(hear: Callable[[str, int, Any], bool]) -> Any:

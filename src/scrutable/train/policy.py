@@ -9,30 +9,27 @@ from __future__ import annotations
 import copy
 import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from scrutable.models.adapters import SharedWeights
 from scrutable.models.hf import HFModel
-from scrutable.train.lora import is_small
+from scrutable.train.lora import base_name, is_small
 
 
 @contextmanager
 def trainable_copy(model: HFModel) -> Iterator[Any]:
     """Yield a bare module that shares the base's weights, to wrap and train; afterwards all is as it was.
 
-    Adapters that are loaded beside the base are left out of the copy. Global random states are put back too: libraries
-    seed them, and nobody else's draws should move for that.
+    Global random states are put back too: libraries seed them, and nobody else's draws should move for that.
     """
     import numpy as np
     import torch
 
     states = random.getstate(), np.random.get_state()
-    with model.opened() as module:
-        tensors = (*module.parameters(), *module.buffers())
-        twin = _bare(copy.deepcopy(module, {id(t): t for t in tensors}))
+    twin = _bare_copy(model)
     flags = [(p, p.requires_grad) for p in twin.parameters()]
     try:
         with torch.random.fork_rng():
@@ -44,50 +41,53 @@ def trainable_copy(model: HFModel) -> Iterator[Any]:
             parameter.requires_grad_(flag)
 
 
-def _bare(module: Any) -> Any:
-    """Take PEFT's layers out of a module and see that it counts positions by its mask.
+def _bare_copy(model: HFModel, own: Collection[int] = ()) -> Any:
+    """Copy the base's module without the adapters beside it. Weights are shared, but for those whose ids are in `own`.
 
-    TRL pads prompts on the left and gives no positions; a model that counts them absolutely (GPT-2) would see them shifted.
+    The copy counts positions by its mask: TRL pads prompts on the left and gives no positions, and a model that counts
+    them absolutely (GPT-2) would see them shifted.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, inner in list(module.named_modules()):
+    with model.opened() as module:
+        shared = {id(t): t for t in (*module.parameters(), *module.buffers()) if id(t) not in own}
+        twin = copy.deepcopy(module, shared)
+    for name, inner in list(twin.named_modules()):
         if isinstance(inner, BaseTunerLayer):
             parent, _, last = name.rpartition(".")
-            setattr(module.get_submodule(parent), last, inner.get_base_layer())
+            setattr(twin.get_submodule(parent), last, inner.get_base_layer())
+    if "position_ids" in inspect.signature(twin.base_model.forward).parameters:
+        twin.base_model.register_forward_pre_hook(_count_positions, with_kwargs=True)
+    return twin
 
-    def count(_: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        mask = given.get("attention_mask")
-        if given.get("position_ids") is None and given.get("past_key_values") is None and mask is not None:
-            given = {**given, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
-        return args, given
 
-    if "position_ids" in inspect.signature(module.base_model.forward).parameters:
-        module.base_model.register_forward_pre_hook(count, with_kwargs=True)
-    return module
+def _count_positions(_: Any, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    mask = given.get("attention_mask")
+    if mask is not None and given.get("position_ids") is None and given.get("past_key_values") is None:
+        given = {**given, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
+    return args, given
 
 
 class Voice:
-    """How a policy in training answers: by the model's own tokenizer, template and decoding.
+    """How a policy in training answers: by the base's own tokenizer, template and decoding.
 
-    On a small model the adapter's layers cost more time than they compute, so it answers through a second module whose
-    trained matrices are base plus adapter, renewed before each use. On a large one it answers through the adapter itself.
+    On a small model an adapter's layers take more time than they compute, so it answers through a second module whose
+    trained matrices are base plus adapter, renewed before each use. A large one answers through the adapter itself.
     """
 
     def __init__(self, model: HFModel, tuned: Any) -> None:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        self._tuned = tuned
         module = tuned.get_base_model()
-        self.layers: list[tuple[Any, Any]] = []
-        if is_small(model.module):
+        self._layers: list[tuple[Any, Any]] = []
+        if is_small(module):
             adapted = {name: inner for name, inner in module.named_modules() if isinstance(inner, BaseTunerLayer)}
-            weights = {id(layer.get_base_layer().weight) for layer in adapted.values()}
-            kept = (t for t in (*module.parameters(), *module.buffers()) if id(t) not in weights)
-            merged = _bare(copy.deepcopy(module, {id(t): t for t in kept}))
-            self.layers = [(layer, merged.get_submodule(name)) for name, layer in adapted.items()]
-            module = merged
+            module = _bare_copy(model, own={id(layer.get_base_layer().weight) for layer in adapted.values()})
+            self._layers = [(layer, module.get_submodule(name)) for name, layer in adapted.items()]
+        weights = SharedWeights(module, model.name)
         self._model = HFModel(
-            SharedWeights(module, model.name), model._chat, name=model.name, identity="in training", batch_size=model.batch_size
+            weights, model._chat, name=model.name, identity="in training", batch_size=model.batch_size
         )
 
     def speaker(self) -> HFModel:
@@ -95,9 +95,13 @@ class Voice:
         import torch
 
         with torch.no_grad():
-            for layer, plain in self.layers:
+            for layer, plain in self._layers:
                 plain.weight.copy_(layer.get_base_layer().weight + layer.get_delta_weight("default"))
         return self._model
+
+    def save(self, place: Path) -> None:
+        """Write the adapter as a PEFT directory into the empty folder `place`, naming the base by `base_name`."""
+        save_adapter(self._tuned, place, base_name(self._model))
 
 
 def save_adapter(tuned: Any, place: Path, base: str) -> None:

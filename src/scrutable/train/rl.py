@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -31,11 +30,9 @@ from scrutable.train.lora import (
     fits,
     must_be_base,
     quietly,
-    save_adapter,
     seed_for,
-    speaking_by,
-    trainable_copy,
 )
+from scrutable.train.policy import Voice, trainable_copy
 from scrutable.train.watch import Watcher
 
 
@@ -139,7 +136,7 @@ class _Validations:
         self.why = ""
         self.done = [Validation.model_validate(event.payload) for event in run.events("validation")]
 
-    def __call__(self, speaker: HFModel, step: int, tuned: Any = None) -> Validation:
+    def __call__(self, speaker: HFModel, step: int, voice: Voice | None = None) -> Validation:
         """Return the validation of a step; one that is new is made, and its adapter saved where it is the best."""
         if (there := next((v for v in self.done if v.step == step), None)) is not None:
             return there
@@ -152,13 +149,13 @@ class _Validations:
         self.why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
         found = Validation(step=step, count=len(scores), **means(scores))  # type: ignore[arg-type]
         if (
-            tuned is not None
+            voice is not None
             and found.reward is not None
             and (self.best is None or found.reward > self._reward(self.best))
         ):
             name = f"best-{step:05d}"
             with self.run.saving_folder(name) as place:
-                save_adapter(tuned, place, base_name(speaker))
+                voice.save(place)
             found = found.model_copy(update={"adapter": self.run.file(name).relative_to(self.run.path).as_posix()})
         usage = sum((r.usage for r in rollouts), Usage()).model_copy(update={"seconds": time.perf_counter() - began})
         before = self.best
@@ -215,15 +212,13 @@ def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, 
     tasks = [t for t in env.tasks("search") if fits(base, place_text(t.messages, config.text), config.max_tokens)]
     if not tasks:
         raise UserError(f"no task of {env.name} fits {base.name}: shorten the prompts, or lower max_tokens")
-    rollouts = Rollouts(env, tasks, run, config, watchers)
+    rollouts = Rollouts(env, base, tasks, run, config, watchers)
     place = run.file("checkpoints")
     last = _last_checkpoint(run, place)
     with quietly(config, base.module), trainable_copy(base) as module:
         settings = {"beta": config.beta, "save_steps": config.checkpoint_every, "output_dir": str(place)}
         hear = partial(_hear, run, rollouts, validate)
-        trainer = make_trainer(module, base.tokenizer, rollouts, settings, hear)
-        rollouts.tuned = trainer.model
-        rollouts.speaker = speaking_by(base, module)
+        trainer = make_trainer(module, rollouts, settings, hear)
         trainer.train(resume_from_checkpoint=str(checkpoint_folder(place, last)) if last else None)
 
 
@@ -239,7 +234,7 @@ def _hear(run: Run, rollouts: Rollouts, validate: _Validations, what: str, step:
         run.append(f"step/{step:05d}", "step", payload, cost=cost)
     if step % validate.config.validate_every and step < validate.config.steps:
         return False
-    validate(rollouts.speaker, step, rollouts.tuned)
+    validate(rollouts.voice.speaker(), step, rollouts.voice)
     return bool(validate.verdict())
 
 

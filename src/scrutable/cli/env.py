@@ -1,0 +1,31 @@
+"""`scrutable env`: what an environment is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import click
+
+from scrutable.cli.screen import Screen, common
+from scrutable.core.errors import UserError
+from scrutable.envs import check as checking
+
+
+@click.group()
+def env() -> None:
+    """Try an environment: what is wrong with it?"""
+
+
+@env.command()
+@click.argument("file")
+@common(run=False, seed=False)
+def check(file: str, screen: Screen) -> None:
+    """Run the environment FILE (or a built-in name) on a few rows, and say in one line each what is wrong.
+
+    Answers are dummies: enough to find what fails. Exit code 2 when something is wrong.
+    """
+    findings = checking.check(file)
+    marks = {"fine": "ok", "warning": "look", "wrong": "wrong"}
+    screen.table(("", "about", ""), ((marks[found.level], found.about, found.says) for found in findings))
+    wrong = sum(found.level == "wrong" for found in findings)
+    screen.result({"wrong": wrong, "findings": [found.model_dump(mode="json") for found in findings]})
+    if wrong:
+        raise UserError(f"{file}: {wrong} {'thing is' if wrong == 1 else 'things are'} wrong; mend and check again")

@@ -1,0 +1,65 @@
+"""`scrutable evolve`: a text evolved on an environment."""
+
+from __future__ import annotations
+
+import click
+
+from scrutable.cli.folders import check_run, job
+from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.screen import Screen, common
+from scrutable.cli.work import conclude, load, working
+from scrutable.envs.loading import open_env
+from scrutable.evolve import engine, reflection
+from scrutable.models.api import ServedOptions
+from scrutable.models.hf import Loading
+from scrutable.models.loading import open_model
+from scrutable.report.words import between, number
+
+MODEL = 'a directory, a hub name, the built-in one, "served:NAME" (at OPENAI_BASE_URL), or http://host:port/v1#NAME'
+
+
+@click.command(cls=Verb)
+@click.argument("env")
+@click.option("--model", default="pidgin", help=f"who answers: {MODEL}  [pidgin]")
+@click.option("--reflector", default=None, metavar="MODEL", help="who writes the texts  [the model itself]")
+@click.option(
+    "--start", multiple=True, metavar="TEXT", help="a text to start from; may be given again  [the empty text]"
+)
+@common()
+@knobs(engine.EvolveConfig)
+@knobs(Loading)
+@knobs(ServedOptions, "served")
+def evolve(
+    env: str,
+    model: str,
+    reflector: str | None,
+    start: tuple[str, ...],
+    run_name: str | None,
+    seed: int,
+    screen: Screen,
+) -> None:
+    """Evolve a text on ENV (a built-in environment or a .py file): what to tell the model so that the reward rises.
+
+    A run that was stopped goes on where it was: give the same command again. Nothing that was scored is paid for twice.
+    """
+    environment = open_env(env)
+    config, loading, served = config_of(engine.EvolveConfig), config_of(Loading), config_of(ServedOptions)
+    subject = {"env": env, "model": model, "reflector": reflector or model, "start": "\n---\n".join(start)}
+    made = job("evolve", seed, subject, {"evolve": config, "loading": loading, "served": served})
+    check_run(run_name, made)
+    answers = load(screen, model, lambda: open_model(model, loading, served))
+    writer = None
+    if reflector is not None:
+        writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
+        writer = reflection.proposer_for(writes, config.reflect)
+    about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
+    with working(screen, run_name, made, {**about, "env": environment.name}) as run:
+        result = engine.evolve(environment, answers, run, config, writer, start=start or ("",))
+    screen.say(result.best.text or "(the empty text: nothing better was found)")
+    if result.base is not None and result.score is not None:
+        screen.say(
+            f"score {number(result.base.value)} → {number(result.score.value)} ({between(result.score, 'plain')}) on tasks "
+            "that decided nothing"
+        )
+    screen.say(f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {result.reflections:,} reflections")
+    conclude(run, screen, {"evolve": result, "text": result.best.text})

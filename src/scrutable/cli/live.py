@@ -1,0 +1,259 @@
+"""The live display: a reader of a run's events, and nothing else. What it shows is what is on the disk.
+
+On a terminal one display shows every stage with its progress, how long it took or may still take, and the latest figures.
+Where stderr is no terminal (a log, a pipe) it writes a line when a stage begins and ends, and now and then between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scrutable.cli.screen import Screen
+from scrutable.core.errors import one_line
+from scrutable.core.journal import Event, Run
+from scrutable.report.words import number, plural, seconds, visible
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+# how much of a stage's total one event is
+WORTH: Mapping[str, Callable[[Mapping[str, Any]], int]] = {
+    "step": lambda payload: 1,
+    "answers": lambda payload: 1,
+    "divergence": lambda payload: 1,
+    "rollouts": lambda payload: len(payload.get("rollouts", ())),
+}
+SHOWN = 8
+"""Stages on the display at once."""
+QUIET_SECONDS = 10.0
+"""Least time between two lines about the same stage where there is no terminal."""
+
+
+@dataclass
+class Stage:
+    """One stage as it stands."""
+
+    name: str
+    says: str
+    total: int | None
+    expected: float | None
+    began: float
+    done: int = 0
+    before: int = 0  # of `done`, what an earlier process did
+    ended: float | None = None
+    figures: str = ""
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds it took, or takes so far."""
+        return (self.ended if self.ended is not None else now) - self.began
+
+    def left(self, now: float) -> float | None:
+        """Return the seconds it may still take, where that can be told."""
+        fresh = self.done - self.before
+        if self.total is not None and fresh >= 3 and self.elapsed(now) > 1:
+            return max(0.0, (self.total - self.done) * self.elapsed(now) / fresh)
+        return None if self.expected is None else max(0.0, self.expected - self.elapsed(now))
+
+    def share(self) -> float | None:
+        """Return how much of it is done, at most 1."""
+        return None if not self.total else min(1.0, self.done / self.total)
+
+
+@dataclass
+class Progress:
+    """All stages of a run, fed with its events."""
+
+    clock: Callable[[], float] = time.monotonic
+    stages: list[Stage] = field(default_factory=list)
+    replaying: bool = False
+    failures: int = 0
+
+    def take(self, event: Event) -> Stage | None:
+        """Take in an event; return the stage that it began, if it began one."""
+        payload = event.payload
+        if event.kind == "stage":
+            self.end()
+            self.stages.append(self._stage(payload))
+            return self.stages[-1]
+        if self.stages:
+            stage = self.stages[-1]
+            worth = WORTH[event.kind](payload) if event.kind in WORTH else 0
+            stage.done += worth
+            stage.before += worth if self.replaying else 0
+            stage.figures = figures(event) or stage.figures
+        return None
+
+    def end(self) -> None:
+        """The stage under way is over."""
+        if self.stages and self.stages[-1].ended is None:
+            self.stages[-1].ended = self.clock()
+
+    def _stage(self, payload: Mapping[str, Any]) -> Stage:
+        total, expected = payload.get("total"), payload.get("seconds_expected")
+        return Stage(
+            name=str(payload.get("name", "")),
+            says=one_line(visible(str(payload.get("says", "")))),
+            total=total if isinstance(total, int) else None,
+            expected=float(expected) if isinstance(expected, int | float) else None,
+            began=self.clock(),
+        )
+
+
+def figures(event: Event) -> str:
+    """Return what an event says in figures, '' where it is nothing for people."""
+    payload = event.payload
+    if event.kind in ("step", "validation"):
+        named = (("reward", "reward"), ("true reward", "true_reward"), ("KL", "kl"))
+        parts = [f"{name} {number(payload[key])}" for name, key in named if isinstance(payload.get(key), int | float)]
+        return f"step {payload.get('step')}: {', '.join(parts)}" if parts else ""
+    if event.kind == "candidate" and payload.get("accepted"):
+        texts = payload.get("candidate", {}).get("texts", {})
+        return f"kept: {one_line(visible(' '.join(texts.values())) or '(the empty text)', 100)}"
+    if event.kind == "account":
+        return f"{payload.get('lens', '')}: {plural(len(payload.get('claims', ())), 'claim')}"
+    return ""
+
+
+@contextmanager
+def following(run: Run, screen: Screen) -> Iterator[Progress]:
+    """Show a run's progress on stderr while the enclosed work is done."""
+    progress = Progress(replaying=True)
+    display: _Live | _Lines = _Live(progress, screen) if screen.err.is_terminal else _Lines(progress, screen)
+
+    def listen(event: Event) -> None:
+        display.told(progress.take(event))
+
+    with display:
+        end = run.subscribe(listen, replay=True)
+        progress.replaying = False
+        for stage in progress.stages:
+            stage.began = progress.clock()
+            stage.ended = stage.began if stage.ended is not None else None
+        try:
+            yield progress
+            progress.end()
+        finally:
+            end()
+
+
+class _Live:
+    """One display on a terminal, drawn again four times a second."""
+
+    def __init__(self, progress: Progress, screen: Screen) -> None:
+        from rich.live import Live
+
+        self.progress = progress
+        self.live = Live(get_renderable=self.draw, console=screen.err, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> None:
+        self.live.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.live.__exit__(*error)
+
+    def told(self, stage: Stage | None) -> None:
+        """Nothing to do: the next drawing shows it."""
+
+    def draw(self) -> RenderableType:
+        """Return the display."""
+        from rich.console import Group
+        from rich.text import Text
+
+        stages = list(self.progress.stages)
+        table = self._table(stages[-SHOWN:])
+        latest = stages[-1].figures if stages and stages[-1].ended is None else ""
+        parts: list[RenderableType] = [table]
+        if latest:
+            parts.append(Text(f"  {latest}", style="dim", overflow="ellipsis", no_wrap=True))
+        return Group(*parts)
+
+    def _table(self, stages: list[Stage]) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        now = self.progress.clock()
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=1)
+        table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+        table.add_column(width=20)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        for stage in stages:
+            over = stage.ended is not None
+            mark: RenderableType = Text("✓", style="green") if over else Spinner("dots", style="cyan")
+            share = stage.share()
+            bar: RenderableType = Text("")
+            if share is not None and not over:
+                bar = ProgressBar(total=1.0, completed=share, width=20)
+            table.add_row(
+                mark,
+                Text(stage.says or stage.name),
+                bar,
+                Text(_count(stage), style="dim"),
+                Text(_time(stage, now), style="dim"),
+            )
+        return table
+
+
+class _Lines:
+    """Lines in a log."""
+
+    def __init__(self, progress: Progress, screen: Screen) -> None:
+        self.progress = progress
+        self.screen = screen
+        self.said = 0.0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._over()
+
+    def told(self, stage: Stage | None) -> None:
+        """Write a line when a stage begins, and now and then while it goes on."""
+        if self.progress.replaying:
+            return
+        now = self.progress.clock()
+        if stage is not None:
+            self._over(-2)
+            total = "" if stage.total is None else f" (up to {stage.total:,})"
+            self.screen.note(f"{stage.name}: {stage.says}{total}")
+            self.said = now
+        elif self.progress.stages and now - self.said >= QUIET_SECONDS:
+            self.said = now
+            under_way = self.progress.stages[-1]
+            parts = [part for part in (_count(under_way), _time(under_way, now), under_way.figures) if part]
+            self.screen.note(f"{under_way.name}: {', '.join(parts)}")
+
+    def _over(self, which: int = -1) -> None:
+        """Write that a stage is over."""
+        if len(self.progress.stages) < -which:
+            return
+        stage = self.progress.stages[which]
+        now = self.progress.clock()
+        if stage.done > stage.before or stage.elapsed(now) > 1:
+            self.screen.note(
+                f"{stage.name}: done in {seconds(stage.elapsed(now))}{f'; {stage.figures}' if stage.figures else ''}"
+            )
+
+
+def _count(stage: Stage) -> str:
+    if stage.total is None or stage.ended is not None:
+        return f"{stage.done:,}" if stage.done else ""
+    return f"{stage.done:,}/{stage.total:,}"
+
+
+def _time(stage: Stage, now: float) -> str:
+    told = seconds(stage.elapsed(now))
+    if stage.ended is not None:
+        return told
+    left = stage.left(now)
+    return told if left is None else f"{told}, {seconds(left)} left at most"

@@ -1,0 +1,108 @@
+"""`scrutable measure`: how much of a change a text carries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from scrutable import catalog
+from scrutable.cli.folders import check_run, job
+from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.screen import Screen, common
+from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.core.accounts import Fidelity
+from scrutable.core.errors import UserError
+from scrutable.core.records import Usage
+from scrutable.measure import fidelity
+from scrutable.measure.change import Change, Speaker
+from scrutable.models.hf import Loading
+from scrutable.models.loading import load_pair
+from scrutable.report.first import NAMES
+from scrutable.report.words import between, number, percent, plural
+
+
+@click.command(cls=Verb)
+@click.argument("text")
+@click.argument("models", nargs=-1, metavar="[BEFORE] AFTER")
+@tasks_from
+@common()
+@knobs(fidelity.MeasureConfig)
+@knobs(Loading)
+def measure(text: str, models: tuple[str, ...], run_name: str | None, seed: int, screen: Screen) -> None:
+    """Measure how much of the change from BEFORE to AFTER comes back when BEFORE is given TEXT.
+
+    TEXT is the text itself, @FILE, or - for stdin. Both models are transformers directories, hub names or PEFT adapters; of an
+    adapter alone the base is taken from its config. Where nothing measurable changed, it says so and prints no share.
+    """
+    tasks, (before, after) = chosen_tasks(), before_and_after(models)
+    text = read_text(text)
+    environment = catalog.open_env(tasks)
+    config, loading = config_of(fidelity.MeasureConfig), config_of(Loading)
+    subject = {"env": tasks, "before": before or "", "after": after, "text": text}
+    made = job("measure", seed, subject, {"measure": config, "loading": loading})
+    check_run(run_name, made)
+    base, tuned = load(screen, after, lambda: load_pair(before, after, loading))
+    about = {"title": f"{base.name} → {tuned.name}", "before": base.name, "after": tuned.name, "env": environment.name}
+    language = catalog.language_of(base)
+    with working(screen, run_name, made, about) as run:
+        found = fidelity.measure(
+            Change(Speaker(base), Speaker(tuned)),
+            text,
+            environment.tasks(config.split),
+            run,
+            config,
+            environment,
+            parses=language.parses,
+            unrelated=language.unrelated,
+        )
+        bare = found.model_copy(update={"usage": Usage()})
+        run.append("measure/fidelity", "fidelity", {"label": "the text given", "fidelity": bare})
+    tell(found, screen)
+    conclude(run, screen, {"fidelity": bare})
+
+
+def read_text(given: str) -> str:
+    """Return the text itself, or what is in @FILE or on stdin (-). Errors: UserError when the file cannot be read."""
+    if given == "-":
+        return sys.stdin.read().strip()
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{given[1:]} cannot be read as text: {error}") from error
+
+
+def tell(found: Fidelity, screen: Screen) -> None:
+    """Say what was measured: every share with its interval and its nulls, or that nothing measurable changed."""
+    if not found.changed:
+        screen.say(
+            "Nothing measurable changed, so no share is printed.",
+            f"KL(tuned ‖ base) is {number(found.kl.value)} nats an answer, not above {number(found.threshold)}",
+        )
+        return
+    rows: list[tuple[str, ...]] = []
+    for share in found.shares:
+        name = NAMES[share.name][0] if share.name in NAMES else share.name
+        if share.value is None:
+            rows.append((name, "–", "", "", "", share.why_not))
+            continue
+        shown = [percent(share.value.value), between(share.value)]
+        shown += [_highest(share.unrelated, 0.95), _highest(share.random, 1.0)]
+        rows.append((name, *shown, "" if share.shuffled is None else percent(share.shuffled)))
+    columns = ("", ">share", ">95% interval", ">unrelated texts, 95th percentile", ">random texts", ">words shuffled")
+    screen.table(columns, rows)
+    left, whole = number(found.kl_left.value), number(found.kl.value)
+    screen.say(
+        f"left: {left} of {whole} nats an answer; {plural(found.tasks, 'task')} × {plural(found.answers, 'answer')}"
+    )
+    for line in found.notes:
+        screen.note(f"note: {line}")
+
+
+def _highest(values: tuple[float, ...], q: float) -> str:
+    from scrutable.core.stats import quantile
+
+    return percent(quantile(values, q)) if values else ""

@@ -1,0 +1,48 @@
+"""`scrutable train`: RL on an environment; saves a standard adapter."""
+
+from __future__ import annotations
+
+import click
+
+from scrutable.cli.folders import check_run, job
+from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.screen import Screen, common
+from scrutable.cli.work import conclude, load, working
+from scrutable.envs.loading import open_env
+from scrutable.models.hf import Loading
+from scrutable.models.loading import open_model
+from scrutable.report.words import number, seconds
+from scrutable.train import rl
+
+
+@click.command(cls=Verb)
+@click.argument("env")
+@click.option("--model", default="pidgin", help="a transformers directory, a hub name, or the built-in one  [pidgin]")
+@common()
+@knobs(rl.TrainConfig, leave=("seed",))
+@knobs(Loading)
+def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen) -> None:
+    """Train a LoRA of a model on the reward of ENV (a built-in environment or a .py file), by GRPO.
+
+    The adapter is saved in the run folder as an ordinary PEFT directory. A run that was stopped goes on from its last
+    checkpoint: give the same command again.
+    """
+    environment = open_env(env)
+    config, loading = config_of(rl.TrainConfig, seed=seed), config_of(Loading)
+    made = job("train", seed, {"env": env, "model": model}, {"train": config, "loading": loading})
+    check_run(run_name, made)
+    base = load(screen, model, lambda: open_model(model, loading))
+    about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
+    with working(screen, run_name, made, {**about, "env": environment.name}) as run:
+        result = rl.train(environment, base, run, config)
+    screen.say(
+        f"reward {number(result.base_reward)} → {number(result.best_reward)} on validation tasks, at step {result.best_step}"
+        + (
+            ""
+            if result.best_true is None
+            else f"; true reward {number(result.base_true or 0)} → {number(result.best_true)}"
+        ),
+        f"it ended because {result.stopped_why}, after {seconds(result.seconds)}",
+        f"adapter: {result.path(run)}",
+    )
+    conclude(run, screen, {"train": result, "adapter": str(result.path(run))})

@@ -1,0 +1,87 @@
+"""What every verb that makes a run does alike: open it, show what happens, write the result, the page, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from scrutable.cli.folders import open_run
+from scrutable.cli.live import following
+from scrutable.cli.screen import Screen
+from scrutable.core.config import Config
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Record
+from scrutable.report.page import report
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+_TASKS = "scrutable.tasks"
+
+
+def tasks_from(function: F) -> F:
+    """Add `--env` and `--prompts` to a verb; `chosen_tasks` tells which was given."""
+
+    def keep(context: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.meta.setdefault(_TASKS, []).append(value)
+
+    env = "where the tasks are from: a built-in environment, or a .py file of your own"
+    prompts = "tasks without any reward: a .jsonl file, or a .txt file with one a line"
+    for name, metavar, says in (("--prompts", "FILE", prompts), ("--env", "ENV", env)):
+        function = click.option(name, metavar=metavar, expose_value=False, callback=keep, help=says)(function)
+    return function
+
+
+def chosen_tasks() -> str:
+    """Return what `--env` or `--prompts` named. Errors: UserError when it was none or both."""
+    given = click.get_current_context().meta.get(_TASKS, [])
+    if len(given) != 1:
+        raise UserError("say where the tasks are from: one of --env NAME_OR_FILE and --prompts FILE (.jsonl or .txt)")
+    return str(given[0])
+
+
+def before_and_after(models: Sequence[str]) -> tuple[str | None, str]:
+    """Return BEFORE and AFTER of one or two names. Errors: UserError for another number."""
+    if len(models) == 1:
+        return None, models[0]
+    if len(models) == 2:
+        return models[0], models[1]
+    raise UserError("name two models, BEFORE and AFTER, or one adapter, whose base is then taken from its config")
+
+
+def load(screen: Screen, what: str, how: Callable[[], T]) -> T:
+    """Load a model, and say so where it takes a while: importing torch alone takes seconds."""
+    if screen.err.is_terminal:
+        with screen.err.status(f"loading {what}"):
+            return how()
+    return how()
+
+
+@contextmanager
+def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Run]:
+    """Open the run of a job and show its progress on stderr while the enclosed work is done."""
+    with open_run(run_name, made, about) as run:
+        screen.note(f"run: {run.path}")
+        with following(run, screen):
+            yield run
+
+
+def conclude(run: Run, screen: Screen, result: Mapping[str, Any]) -> None:
+    """Write the result of a verb into its run, make the page, and hand the result to programs."""
+    if run.writable and not run.has("result"):
+        run.append("result", "result", dict(result))
+    paths = report(run.path)
+    screen.say("", f"page: {paths.html}")
+    screen.result({"run": str(run.path), "page": str(paths.html), **_plain(result)})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,174 @@
+"""The distill lens: a text is evolved toward the tuned model, and each of its sentences is a claim.
+
+The score of a text on a task is minus the exact divergence KL(tuned || before + text) along an answer of the tuned model:
+one forward pass, nothing generated. The writer sees the tasks on which before + text is most surprised by the tuned model's
+words, and some on which it is not. The search is `evolve`'s own, so sentences are also tried one by one, joined and removed.
+
+What a claim carries, and whether there is any claim, is measured on tasks that the search did not use. A pair in which
+nothing measurable changed, or a text that is not shown to help there, gives no claim. Left out: what no text can carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from scrutable.core.accounts import Account, Claim, Evidence
+from scrutable.core.config import Config, anywhere
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Candidate, Rollout, Task
+from scrutable.evolve.children import Show
+from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
+from scrutable.evolve.finish import Worth
+from scrutable.evolve.reflection import Item, RuleWriter, proposer_for
+from scrutable.evolve.scorers import ClosenessScorer
+from scrutable.evolve.sentences import sentences
+from scrutable.measure.answers import Said, answers_of, distinct_tasks
+from scrutable.measure.change import Change
+from scrutable.models.base import Model
+from scrutable.programs.text import TEXT
+
+NAME = "distill"
+Keyed = tuple[str, Task]
+
+
+class DistillConfig(Config):
+    """How a text is evolved toward the tuned model."""
+
+    tasks: int = Field(default=400, ge=4, description="most tasks used, for searching and for measuring together")
+    held: float = Field(default=0.5, gt=0, lt=1, description="share of them on which the text is pruned and measured")
+    answers: int = Field(default=1, ge=1, description="answers of the tuned model to each task; a score is their mean")
+    max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
+    stated: float = Field(default=0.05, ge=0, description="nats an answer at or below which nothing measurable changed")
+    evidence: int = Field(default=3, ge=0, le=8, description="tasks shown with each claim")
+    batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
+    search: EvolveConfig = Field(
+        default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=4),
+        description="how it is searched; a rollout is one forward pass here, and its target and repeats are the lens's",
+    )
+    memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
+
+
+class DistillLens:
+    """Reads a change as the text that makes the before most like the after. reflector: who writes; by default the before."""
+
+    name = NAME
+
+    def __init__(self, config: DistillConfig | None = None, reflector: Model | None = None) -> None:
+        self.config = config or DistillConfig()
+        self.reflector = reflector
+
+    def read(self, change: Change, tasks: list[Task], run: Run) -> Account:
+        """Read the change on these tasks (see `Lens`). Events go to `run` under "distill/".
+
+        Errors: UserError when the pair cannot be compared, there are fewer than four different tasks, or the tuned model
+        answers none of them.
+        """
+        change.check()
+        config, run = self.config, run.scope(NAME)
+        done = run.get("account")
+        if done is not None:
+            return Account.model_validate(done.payload)
+        searched, held = self._divide(tasks, run)
+        said = answers_of(change.after, [*searched, *held], config.answers, run, config.batch, config.max_tokens)
+        if not any(one.usable for one in said):
+            raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")
+        writer = proposer_for(self.reflector or change.before.model, config.search.reflect, imitate=True)
+        scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
+        show = _show if isinstance(writer, RuleWriter) else self._contrast(change, searched, run)
+        settings = config.search.model_copy(update={"repeats": config.answers, "target": -config.stated})
+        parts = [task for _, task in searched], [task for _, task in held]
+        found = search(scorer, writer, parts, run, settings, [Candidate(texts={TEXT: ""})], show)
+        return self._account(found, change, dict(held), scorer, run)
+
+    def _divide(self, tasks: Sequence[Task], run: Run) -> tuple[list[Keyed], list[Keyed]]:
+        """Return the tasks to search on and those held out, drawn by content."""
+        keyed = distinct_tasks(tasks)
+        if len(keyed) < 4:
+            raise UserError(f"reading needs at least four different tasks, and there are {len(keyed)}: give more")
+        run.random("tasks").shuffle(keyed)
+        keyed = keyed[: self.config.tasks]
+        held = min(max(2, round(len(keyed) * self.config.held)), len(keyed) - 2)
+        return keyed[held:], keyed[:held]
+
+    def _contrast(self, change: Change, searched: Sequence[Keyed], run: Run) -> Show:
+        """Return what a chat model is shown: the tuned model's answer beside the before's own."""
+        config = self.config
+        said = answers_of(change.before, searched, 1, run, config.batch, config.max_tokens)
+        own = {one.key: one.generation.answer for one in said}
+        return lambda task, rollout: _show(task, rollout).model_copy(update={"before": own.get(rollout.task, "")})
+
+    # -------------------------------------------------------------------------------------------------------- account
+
+    def _account(
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, run: Run
+    ) -> Account:
+        """Turn the search's result into claims, and write it down."""
+        why = self._why_nothing(found)
+        claims = () if why else self._claims(found, change, held, scorer, run)
+        notes = [why or self._told(found), f"the search ended: {found.stopped}", *found.notes]
+        if found.failures:
+            notes.append(f"{found.failures} answers of the writer were no usable text")
+        silent = sum(not one.usable for one in scorer.said.values())
+        if silent:
+            notes.append(f"{silent} of {len(scorer.said)} answers of the tuned model could not be used")
+        account = Account(lens=NAME, claims=claims, usage=run.cost(), notes=tuple(notes))
+        run.append("account", "account", account)
+        return account
+
+    def _why_nothing(self, found: EvolveResult) -> str:
+        """Say why there is nothing to claim, or nothing."""
+        if found.base is None or found.gain is None or found.gain.low is None:
+            return "too few tasks could be measured to claim anything"
+        if -found.base.value <= self.config.stated:
+            return f"nothing measurable changed: {-found.base.value:.3g} nats an answer"
+        if not found.best.text.strip() or found.gain.low <= 0:
+            return f"no text was found that helps: {-found.base.value:.3g} nats an answer are left"
+        return ""
+
+    def _told(self, found: EvolveResult) -> str:
+        assert found.base is not None and found.score is not None
+        return (
+            f"on {found.base.count} tasks that the search did not use, the text takes the divergence "
+            f"from {-found.base.value:.3g} to {-found.score.value:.3g} nats an answer"
+        )
+
+    def _claims(
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, run: Run
+    ) -> tuple[Claim, ...]:
+        """Return a claim for each sentence, with the tasks on which it carries most."""
+        unmeasured = [Worth(module=TEXT, sentence=sentence, gain=None) for sentence in sentences(found.best.text)]
+        worths = found.worth or unmeasured  # unmeasured where the budget ended before
+        shown = {key: held[key] for worth in worths for key in worth.tasks[: self.config.evidence]}
+        config, given = self.config, change.before.given(found.best.text)
+        before, with_text = (
+            {one.key: one for one in answers_of(speaker, list(shown.items()), 1, run, config.batch, config.max_tokens)}
+            for speaker in (change.before, given)
+        )
+        claims = []
+        for worth in worths:
+            evidence = tuple(
+                Evidence(
+                    task=key,
+                    prompt=held[key].prompt,
+                    before=before[key].generation.answer,
+                    after=_answer(scorer.said[key, 0]),
+                    with_text=with_text[key].generation.answer,
+                )
+                for key in worth.tasks[: config.evidence]
+            )
+            nats = worth.gain.value if worth.gain else None
+            claims.append(Claim(says=worth.sentence, text=worth.sentence, nats=nats, evidence=evidence))
+        return tuple(claims)
+
+
+def _answer(said: Said) -> str:
+    return said.generation.answer
+
+
+def _show(task: Task, rollout: Rollout) -> Item:
+    """Show a writer how the tuned model answered, marked as good, and how close the text comes."""
+    score = rollout.score
+    return Item(prompt=task.prompt, answer=rollout.answer, score=score.value, feedback=score.feedback)
