@@ -14,8 +14,8 @@ from random import Random
 from scrutable.core.records import Conversation, Generation, Sampling, Score, Split, Task, Usage, digest_of
 from scrutable.evolve.reflection import Item, Proposal
 
-WORDS = "sun moon rain snow wind fog hail mist dusk dawn".split()
-SAID = "yes no hey oh ah".split()
+WORDS = ["sun", "moon", "rain", "snow", "wind", "fog", "hail", "mist", "dusk", "dawn"]
+SAID = ["yes", "no", "hey", "oh", "ah"]
 RULE = re.compile(r"when (\w+) say (\w+) \.")
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.models.hf import HFModel, load_model
-from tests.tiny import tiny_adapter, tiny_model
 
 KINDS = ("llama", "qwen3", "gemma3", "gpt2")
 

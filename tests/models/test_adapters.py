@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from tests.models.conftest import KINDS
+from tests.tiny import tiny_adapter, tiny_model
 from transformers import AutoModelForCausalLM
 
 from scrutable.core.errors import UserError
 from scrutable.models.adapters import base_of
 from scrutable.models.hf import HFModel, load_model
-from tests.models.conftest import KINDS
-from tests.tiny import tiny_adapter, tiny_model
 
 Find = Callable[..., Path]
 PROMPT, ANSWER = [2, 5, 7, 8, 9], [11, 12, 3]

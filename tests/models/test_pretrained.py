@@ -1,4 +1,4 @@
-"""Loading what a checked directory holds: damage and misfits are one line, and nothing is filled with random numbers."""
+"""Loading what a checked directory holds: damage and misfits are one line, nothing is filled with random numbers."""
 
 import shutil
 from collections.abc import Callable

@@ -53,8 +53,9 @@ def evolve(
         writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
         writer = reflection.proposer_for(writes, config.reflect)
     about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
-    with working(screen, run_name, made, {**about, "env": environment.name}) as run:
-        result = engine.evolve(environment, answers, run, config, writer, start=start or ("",))
+    with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+        result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
+        work.result = {"evolve": result, "text": result.best.text}
     screen.say(result.best.text or "(the empty text: nothing better was found)")
     if result.base is not None and result.score is not None:
         screen.say(
@@ -62,4 +63,4 @@ def evolve(
             "that decided nothing"
         )
     screen.say(f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {result.reflections:,} reflections")
-    conclude(run, screen, {"evolve": result, "text": result.best.text})
+    conclude(work, screen)

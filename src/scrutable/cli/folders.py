@@ -19,7 +19,6 @@ from typing import Any
 
 from pydantic import create_model
 
-from scrutable import __version__
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.folder import CONFIG, guard, hold, resolve
@@ -54,9 +53,8 @@ def existing(name: str) -> Path:
 
 def all_runs() -> list[Path]:
     """Return the folders of all runs, the newest first."""
-    if not root().is_dir():
-        return []
-    found = [place for place in root().iterdir() if (place / CONFIG).is_file()]
+    there = root().iterdir() if root().is_dir() else ()
+    found = [place for place in there if (place / CONFIG).is_file()]
     return sorted(found, key=lambda place: ((place / CONFIG).stat().st_mtime, place.name), reverse=True)
 
 
@@ -94,7 +92,9 @@ def open_run(name: str | None, made: Config, about: Mapping[str, str]) -> Iterat
     with Run.open(place_of(name, made), made) as run:
         if not run.has("about"):
             run.append(
-                "about", "about", {**about, "command": command(), "scrutable": __version__, "versions": versions()}
+                "about",
+                "about",
+                {**about, "command": command(), "scrutable": _version("scrutable"), "versions": versions()},
             )
         yield run
 

@@ -16,8 +16,6 @@ from typing import Any
 
 import click
 
-from scrutable import __version__
-
 FIXABLE, DEFECT, STOPPED = 2, 1, 130
 
 # name -> (where the command is, what it does in one line)
@@ -67,15 +65,20 @@ class Verbs(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="scrutable VERB --help tells a verb's options. Begin with: scrutable demo",
 )
-@click.version_option(__version__, prog_name="scrutable", message="%(prog)s %(version)s")
+@click.version_option(package_name="scrutable", prog_name="scrutable", message="%(prog)s %(version)s")
 def scrutable() -> None:
     """Read what training teaches a language model, in sentences, and measure how much of it they carry."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    import warnings
+
     given = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in given[: given.index("--")] if "--" in given else "--debug" in given
+    if not debug:
+        for kind in (FutureWarning, DeprecationWarning):  # what the libraries will change is no business of the user
+            warnings.simplefilter("ignore", kind)
     sys.exit(_run([word for word in given if not (debug and word == "--debug")], debug))
 
 

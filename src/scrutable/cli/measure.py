@@ -46,21 +46,22 @@ def measure(text: str, models: tuple[str, ...], run_name: str | None, seed: int,
     base, tuned = load(screen, after, lambda: load_pair(before, after, loading))
     about = {"title": f"{base.name} → {tuned.name}", "before": base.name, "after": tuned.name, "env": environment.name}
     language = catalog.language_of(base)
-    with working(screen, run_name, made, about) as run:
+    with working(screen, run_name, made, about) as work:
         found = fidelity.measure(
             Change(Speaker(base), Speaker(tuned)),
             text,
             environment.tasks(config.split),
-            run,
+            work.run,
             config,
             environment,
             parses=language.parses,
             unrelated=language.unrelated,
         )
         bare = found.model_copy(update={"usage": Usage()})
-        run.append("measure/fidelity", "fidelity", {"label": "the text given", "fidelity": bare})
+        work.run.append("measure/fidelity", "fidelity", {"label": "the text given", "fidelity": bare})
+        work.result = {"fidelity": bare}
     tell(found, screen)
-    conclude(run, screen, {"fidelity": bare})
+    conclude(work, screen)
 
 
 def read_text(given: str) -> str:

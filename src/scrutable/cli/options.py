@@ -22,80 +22,85 @@ from scrutable.core.errors import UserError, one_line
 C = TypeVar("C", bound=Config)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_TYPED = "scrutable.typed"
+_TYPED = "scrutable.typed"  # in a context's meta: (config, prefix) -> field -> value
 _LIMITS = {"ge": ("min", False), "gt": ("min", True), "le": ("max", False), "lt": ("max", True)}
 
 
-def knobs(config: type[Config], prefix: str = "", leave: Collection[str] = ()) -> Callable[[F], F]:
+def knobs(
+    config: type[Config], prefix: str = "", leave: Collection[str] = (), defaults: Config | None = None
+) -> Callable[[F], F]:
     """Return a decorator that adds one option for each field of a config; those of a config within it carry its name.
 
-    prefix: put before the names ("distill" makes `--distill-rounds`). leave: fields that the verb sets itself.
+    prefix: put before the names ("distill" makes `--distill-tasks`). leave: fields that the verb sets itself. defaults: the
+    values that stand where nothing is typed, where they are not the config's own.
     """
 
     def add(function: F) -> F:
         for name, field in reversed(config.model_fields.items()):
-            inner = field.annotation
             if name in leave:
                 continue
-            if isinstance(inner, type) and issubclass(inner, Config):
-                function = knobs(inner, "-".join(part for part in (prefix, name.replace("_", "-")) if part))(function)
+            default = _default(field) if defaults is None else getattr(defaults, name)
+            if isinstance(default, Config):
+                function = knobs(type(default), _joined(prefix, name), defaults=default)(function)
             else:
-                function = _option(config, name, field, prefix)(function)
+                function = _option(config, name, prefix, default)(function)
         return function
 
     return add
 
 
-def config_of(config: type[C], **given: Any) -> C:
+def config_of(config: type[C], prefix: str = "", **given: Any) -> C:
     """Return the config as typed on the command line; `given` stands where nothing was typed.
 
     Errors: UserError that names the option.
     """
-    typed = click.get_current_context().meta.get(_TYPED, {}).get(config, {})
-    values = {**given, **{name: value for name, (_, value) in typed.items()}}
-    for name, field in config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Config) and name not in values:
-            values[name] = config_of(field.annotation)
+    values = {**given, **_typed(config, prefix)}
     try:
-        return config(**values)
+        return config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field_name = str(first["loc"][0]) if first["loc"] else ""
-        option = typed[field_name][0] if field_name in typed else field_name
-        raise UserError(f"{option or config.__name__}: {one_line(first['msg'])}") from error
+        where = "-".join(part for part in (prefix, *(str(step) for step in first["loc"])) if part)
+        raise UserError(f"--{where.replace('_', '-')}: {one_line(first['msg'])}") from error
 
 
-def was_typed(config: type[Config], field: str) -> bool:
-    """Return whether a field was given on the command line."""
-    return field in click.get_current_context().meta.get(_TYPED, {}).get(config, {})
+def _typed(config: type[Config], prefix: str, defaults: Config | None = None) -> dict[str, Any]:
+    """Return what was typed for a config and for those within it; of these the whole, where anything was."""
+    values = dict(click.get_current_context().meta.get(_TYPED, {}).get((config, prefix), {}))
+    for name, field in config.model_fields.items():
+        default = _default(field) if defaults is None else getattr(defaults, name)
+        if isinstance(default, Config) and (inner := _typed(type(default), _joined(prefix, name), default)):
+            values[name] = {**default.model_dump(), **inner}
+    return values
 
 
-def _option(config: type[Config], name: str, field: FieldInfo, prefix: str) -> Callable[[F], F]:
-    whole = "-".join(part for part in (prefix, name.replace("_", "-")) if part)
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _joined(prefix: str, name: str) -> str:
+    return "-".join(part for part in (prefix, name.replace("_", "-")) if part)
+
+
+def _option(config: type[Config], name: str, prefix: str, default: Any) -> Callable[[F], F]:
+    field, whole = config.model_fields[name], _joined(prefix, name)
     kind, flag = _kind(field)
 
     def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
         if value is not None:
-            typed = context.meta.setdefault(_TYPED, {}).setdefault(config, {})
-            typed[name] = (f"--{whole}", value)
+            context.meta.setdefault(_TYPED, {}).setdefault((config, prefix), {})[name] = value
 
     return click.option(
         f"--{whole}/--no-{whole}" if flag else f"--{whole}",
-        f"{config.__name__}_{name}".lower(),
+        f"knob_{whole}".replace("-", "_"),
         type=kind,
         default=None,
         metavar=None if flag else _metavar(kind),
-        help=_sentence(field),
+        help=_sentence(field, default),
         expose_value=False,
         callback=keep,
         cls=Knob,
-        section=_title(config),
+        section=_title(config) + (f" (--{prefix}-...)" if prefix else ""),
     )
-
-
-def _title(config: type[Config]) -> str:
-    """Return the first sentence of a config's docstring as a heading: 'How RL is done'."""
-    return (config.__doc__ or config.__name__).strip().split("\n")[0].partition(":")[0].partition(".")[0]
 
 
 class Knob(click.Option):
@@ -118,17 +123,16 @@ class Verb(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(option, click.Option):
                 sections.setdefault(option.section if isinstance(option, Knob) else "Options", []).append(record)
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
 
 
-def _sentence(field: FieldInfo) -> str:
+def _sentence(field: FieldInfo, default: Any) -> str:
     """Return a field's description with its default."""
     said = field.description or ""
-    default = field.get_default(call_default_factory=True, validated_data={})
     if default is PydanticUndefined:
         return f"{said}  [required]"
     if default in (None, "", (), {}, []):
@@ -136,6 +140,11 @@ def _sentence(field: FieldInfo) -> str:
     if isinstance(default, bool):
         default = "yes" if default else "no"
     return f"{said}  [{default}]"
+
+
+def _title(config: type[Config]) -> str:
+    """Return the first sentence of a config's docstring as a heading: 'How RL is done'."""
+    return (config.__doc__ or config.__name__).strip().split("\n")[0].partition(":")[0].partition(".")[0]
 
 
 def _kind(field: FieldInfo) -> tuple[click.ParamType[Any] | None, bool]:
@@ -174,9 +183,8 @@ def _metavar(kind: click.ParamType[Any] | None) -> str | None:
         return "|".join(kind.choices)
     if isinstance(kind, Json):
         return "JSON"
-    return {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}.get(
-        kind.name if kind else "", "TEXT"
-    )
+    named: Mapping[str, str] = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}
+    return named.get(kind.name if kind else "", "TEXT")
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]
@@ -190,8 +198,3 @@ class Json(click.ParamType):  # type: ignore[type-arg]
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
             self.fail(f"{value!r} is no JSON", param, ctx)
-
-
-def values_of(configs: Mapping[str, Config]) -> dict[str, Any]:
-    """Return the knobs that decide results, by the configs' names: for what a verb prints."""
-    return {name: config.identity() for name, config in configs.items()}

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
-from scrutable.cli.folders import all_runs, root
+from scrutable.cli.folders import root
 from scrutable.cli.screen import Screen, common
-from scrutable.core.errors import UserError, one_line
-from scrutable.core.folder import held
-from scrutable.core.journal import Run
+from scrutable.core.errors import one_line
+from scrutable.core.journal import RunSummary, list_runs
 
 
 @click.command()
 @common(run=False, seed=False)
 def runs(screen: Screen) -> None:
     """List the runs in runs/ (or in SCRUTABLE_RUNS): what each does, when, and whether it is done."""
-    rows = [_row(place) for place in all_runs()]
+    found = sorted(list_runs(root()), key=lambda summary: (summary.last or 0.0, summary.name), reverse=True)
+    rows = [_row(summary) for summary in found]
     if rows:
-        columns = ("run", "verb", "environment", "state", "last event")
-        screen.table(columns, ([str(row[column.replace(" ", "_")]) for column in columns] for row in rows))
+        screen.table(
+            ("run", "verb", "environment", "last event", "state"),
+            ((row["run"], row["verb"], row["env"], _when(row["last"]), row["state"]) for row in rows),
+        )
     else:
         screen.say(f"no runs in {root()}/ yet")
     screen.result({"runs": rows})
 
 
-def _row(place: Path) -> dict[str, Any]:
-    try:
-        run = Run.read(place)
-    except UserError as error:
-        return {"run": place.name, "state": one_line(error, 80)} | dict.fromkeys(
-            ("verb", "environment", "before", "after", "events", "last_event"), ""
-        )
-    events = run.events()
-    about = next((event.payload for event in events if event.kind == "about"), {})
-    clock = events[-1].meta.get("clock", 0) if events else 0
+def _row(summary: RunSummary) -> dict[str, Any]:
+    state = "running" if summary.held else "done" if summary.done else "stopped"
     return {
-        "run": place.name,
-        "verb": str(run.config.get("verb", "")),
-        "environment": str(about.get("env", "")),
-        "before": str(about.get("before", "")),
-        "after": str(about.get("after", "")),
-        "state": "running" if held(place) else "done" if run.has("result") else "stopped",
-        "events": len(events),
-        "last_event": time.strftime("%Y-%m-%d %H:%M", time.localtime(clock)) if clock else "",
+        "run": summary.name,
+        "path": str(summary.path),
+        "verb": str(summary.config.get("verb", "")),
+        "env": str(summary.config.get("env", "")),
+        "state": one_line(summary.problem, 120) if summary.problem else state,
+        "events": summary.events,
+        "started": summary.started,
+        "last": summary.last,
+        "digest": summary.digest,
+        "cost": summary.cost.model_dump(mode="json"),
     }
+
+
+def _when(clock: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(clock)) if clock else ""

@@ -33,8 +33,10 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
     check_run(run_name, made)
     base = load(screen, model, lambda: open_model(model, loading))
     about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
-    with working(screen, run_name, made, {**about, "env": environment.name}) as run:
-        result = rl.train(environment, base, run, config)
+    with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+        result = rl.train(environment, base, work.run, config)
+        adapter = result.path(work.run)
+        work.result = {"train": result, "adapter": str(adapter)}
     screen.say(
         f"reward {number(result.base_reward)} → {number(result.best_reward)} on validation tasks, at step {result.best_step}"
         + (
@@ -43,6 +45,6 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
             else f"; true reward {number(result.base_true or 0)} → {number(result.best_true)}"
         ),
         f"it ended because {result.stopped_why}, after {seconds(result.seconds)}",
-        f"adapter: {result.path(run)}",
+        f"adapter: {adapter}",
     )
-    conclude(run, screen, {"train": result, "adapter": str(result.path(run))})
+    conclude(work, screen)

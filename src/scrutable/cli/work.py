@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
@@ -61,27 +62,36 @@ def load(screen: Screen, what: str, how: Callable[[], T]) -> T:
     return how()
 
 
+@dataclass
+class Work:
+    """A run under way, and what came of it: set `result` before the end."""
+
+    run: Run
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
 @contextmanager
-def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Run]:
-    """Open the run of a job and show its progress on stderr while the enclosed work is done."""
+def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Work]:
+    """Open the run of a job, show its progress on stderr while the enclosed work is done, and write its result."""
     with open_run(run_name, made, about) as run:
         screen.note(f"run: {run.path}")
+        work = Work(run)
         with following(run, screen):
-            yield run
+            yield work
+        run.append("result", "result", dict(work.result))
 
 
-def conclude(run: Run, screen: Screen, result: Mapping[str, Any]) -> None:
-    """Write the result of a verb into its run, make the page, and hand the result to programs."""
-    if run.writable and not run.has("result"):
-        run.append("result", "result", dict(result))
-    paths = report(run.path)
+def conclude(work: Work, screen: Screen) -> None:
+    """Make the page, say where it lies, and hand the result to programs."""
+    paths = report(work.run.path)
     screen.say("", f"page: {paths.html}")
-    screen.result({"run": str(run.path), "page": str(paths.html), **_plain(result)})
+    screen.result({"run": str(work.run.path), "page": str(paths.html), **plain(work.result)})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: records as their members."""
     if isinstance(value, Record):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

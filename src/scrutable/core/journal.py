@@ -233,11 +233,13 @@ class RunSummary:
     name: str
     path: Path
     digest: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
     events: int = 0
     kinds: Mapping[str, int] = field(default_factory=dict)
     started: float | None = None
     last: float | None = None
     held: bool = False
+    done: bool = False  # the whole job wrote its "result"
     cost: Usage = field(default_factory=Usage)
     problem: str = ""
 
@@ -260,11 +262,13 @@ def _summary(path: Path) -> RunSummary:
         path.name,
         path,
         digest=run.digest,
+        config=run.config,
         events=len(events),
         kinds=dict(Counter(event.kind for event in events)),
         started=events[0].meta.get("clock") if events else None,
         last=events[-1].meta.get("clock") if events else None,
         held=held,
+        done=run.has("result"),
         cost=run.cost(),
     )
 

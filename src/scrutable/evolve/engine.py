@@ -241,6 +241,8 @@ class Search:
         """Choose, prune and score the best; write the result."""
         ranked = [self.accepted[key] for key in self.front.ranked()]
         others = [one for one in ranked if one.key not in {start.key for start in self.starts}]
+        says = "choosing the best text, trying it without each of its sentences, scoring it on fresh tasks"
+        self.run.append("stage/end", "stage", {"name": "end", "says": says, "seconds_expected": None, "total": None})
         self.ledger.limits = Limits(self.config.budget)
         ending = finish(self.ledger, self.starts, others[: self.config.finalists], self.parts)
         result = EvolveResult(

@@ -72,6 +72,8 @@ class DistillLens:
         if done is not None:
             return Account.model_validate(done.payload)
         searched, held = self._divide(tasks, run)
+        says = f"hearing {change.after.name} on {len(searched) + len(held)} tasks"
+        run.append("stage/answers", "stage", {"name": NAME, "says": says, "seconds_expected": None, "total": None})
         said = answers_of(change.after, [*searched, *held], config.answers, run, config.batch, config.max_tokens)
         if not any(one.usable for one in said):
             raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")

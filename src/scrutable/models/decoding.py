@@ -6,8 +6,9 @@ and step, so a draw depends on neither its batch nor other answers. It is as qui
 quicker where they repeat, or begin alike.
 
 Prompts are padded on the left and passed through once each, however many answers follow; a beginning that all share
-(a system text) is passed through once; answers are padded on the right. Masked padding and explicit positions keep a row independent of its neighbours, up to rounding. Shapes: B
-answers, U unique prompts, P prompt tokens, A answer tokens, V vocabulary.
+(a system text) is passed through once; answers are padded on the right. Masked padding and explicit positions keep a
+row independent of its neighbours, up to rounding. Shapes: B answers, U unique prompts, P prompt tokens, A answer
+tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -197,6 +198,7 @@ def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float)
     total_B1 = mass_BV[:, -1:]
     if bool(total_B1.isnan().any()):
         raise ModelFailure("the logits are not numbers: load the model with dtype float32")
-    # right=True: the first token whose mass lies above the number, so one of probability 0 is never drawn.
-    found = torch.searchsorted(mass_BV, uniforms_B[:, None] * total_B1, right=True)
-    return found[:, 0].clamp(max=logits_BV.shape[1] - 1)
+    # right=True: the first token whose mass lies above the number, so one of probability 0 is never drawn; nor at the
+    # end, where the product may round up to the total.
+    wanted_B1 = torch.minimum(uniforms_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
+    return torch.searchsorted(mass_BV, wanted_B1, right=True)[:, 0]

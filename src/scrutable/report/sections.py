@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval
+from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval, Slice
 from scrutable.core.records import Usage
 from scrutable.report.first import NAMES, bars, claim_anchor
 from scrutable.report.gather import Facts, Measured, Reading
@@ -50,7 +50,7 @@ def _claims(reading: Reading) -> Section:
 
 
 def _claim(claim: Claim, anchor: str) -> ClaimNode:
-    where = claim.slice.says
+    where = "" if claim.after is None and claim.slice == Slice() else claim.slice.says
     if claim.slice.share is not None and claim.slice.share < 1:
         where += f" ({percent(claim.slice.share)} of the tasks)"
     return ClaimNode(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import UserError
@@ -18,7 +17,7 @@ from scrutable.core.records import Sampling, Score, Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.models.hf import HFModel
 from scrutable.programs.text import place_text
-from scrutable.train.lora import Recipe, at_once, lora_config, seed_for
+from scrutable.train.lora import Recipe, at_once, lora_config, seed_for, shuffled
 from scrutable.train.policy import Voice
 from scrutable.train.watch import Batch, Watcher, advantages
 
@@ -118,15 +117,6 @@ def why_unscored(scores: Sequence[Score]) -> str:
     return next((failure for s in scores for failure in s.failures), "the rewards were None")
 
 
-def order_of_tasks(tasks: int, recipe: Recipe, run: Run) -> list[int]:
-    """Return the tasks of the whole run by number, `tasks_per_step` a step: shuffled, and all before any again."""
-    draws = Random(seed_for(run, recipe, "order"))
-    order: list[int] = []
-    while len(order) < recipe.steps * recipe.tasks_per_step:
-        order += draws.sample(range(tasks), tasks)
-    return order[: recipe.steps * recipe.tasks_per_step]
-
-
 def make_trainer(
     module: Any, rollouts: Rollouts, settings: Mapping[str, Any], hear: Callable[[str, int, Any], bool]
 ) -> Any:
@@ -140,7 +130,8 @@ def make_trainer(
     from trl import GRPOConfig, GRPOTrainer
 
     recipe = rollouts.recipe
-    numbers = order_of_tasks(len(rollouts.tasks), recipe, rollouts.run)
+    needed = recipe.steps * recipe.tasks_per_step
+    numbers = shuffled(len(rollouts.tasks), needed, seed_for(rollouts.run, recipe, "order"))
     once = at_once(recipe, module)
     config = GRPOConfig(
         max_steps=recipe.steps,

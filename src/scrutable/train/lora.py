@@ -7,9 +7,10 @@ trained, and how it is saved, is in train/policy.py.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from pydantic import Field
@@ -45,6 +46,7 @@ class Recipe(Config):
     at_once: int = Field(
         default=0, ge=0, description="answers in one pass, for memory; 0: all of a step for small models, else 8"
     )
+    checkpoint_every: int = Field(default=20, ge=1, description="steps between checkpoints: at most so many are lost")
     threads: int = anywhere(0, "torch threads; 0: one for small models, else as torch has it", ge=0)
 
     @property
@@ -117,6 +119,29 @@ def fits(model: HFModel, conversation: Conversation, max_tokens: int) -> bool:
 def seed_for(run: Run, recipe: Recipe, what: str) -> int:
     """Return the seed of a draw: of the run's seed, the recipe's, and what is drawn."""
     return run.seed_of(f"{recipe.seed}/{what}")
+
+
+def shuffled(count: int, needed: int, seed: int) -> list[int]:
+    """Return `needed` numbers below `count`, shuffled, all of them before any comes again."""
+    draws, order = Random(seed), list[int]()
+    while len(order) < needed:
+        order += draws.sample(range(count), count)
+    return order[:needed]
+
+
+def begin(run: Run, name: str, says: str, recipe: Recipe, of: Mapping[str, Any]) -> None:
+    """Write the stage's event, or refuse a run that holds a training of something else.
+
+    of: what decides the outcome beside the recipe: records' or models' identities, by a name that people understand.
+    Errors: UserError that names what differs.
+    """
+    held = {**{k: getattr(v, "identity", v) for k, v in of.items()}, "config": recipe.digest()}
+    payload = {"name": name, "says": says, "seconds_expected": None, "total": recipe.steps, "of": held}
+    there = run.get("stage")
+    if there is None:
+        run.append("stage", "stage", payload)
+    elif changed := [key for key, value in held.items() if there.payload["of"].get(key) != value]:
+        raise UserError(f"{run.path} holds a training with another {' and '.join(changed)}: choose another run folder")
 
 
 @contextmanager

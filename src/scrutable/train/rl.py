@@ -27,6 +27,7 @@ from scrutable.train.grpo import Rollouts, checkpoint_folder, make_trainer, mean
 from scrutable.train.lora import (
     Recipe,
     base_name,
+    begin,
     fits,
     must_be_base,
     quietly,
@@ -53,7 +54,6 @@ class TrainConfig(Recipe):
         default=0.01, ge=0, description="reward by which a validation must be better to count as better"
     )
     target: float | None = Field(default=None, description="stop at the first validation with at least this reward")
-    checkpoint_every: int = Field(default=10, ge=1, description="steps between checkpoints: at most so many are lost")
 
 
 class Validation(Record):
@@ -109,15 +109,14 @@ def train(
         raise UserError(
             f"{env.name} has no reward to train on: give it a reward function, or use `read` with a tuned model"
         )
-    _begin(env, base, run, config)
+    says = f"RL: {base.name} on {env.name}, up to {config.steps} steps of {config.answers} answers"
+    begin(run, "train", says, config, {"environment": env, "model": base})
     if done := run.get("result"):
         _clean(run)
         return TrainResult.model_validate(done.payload)
     validate = _Validations(env, run, config)
-    first = validate(base, 0)
-    if first.reward is None:
-        raise UserError(f"{env.name} scored none of the base's {first.count} answers: {validate.why}")
-    if not validate.verdict():
+    validate(base, 0)
+    if not verdict(validate.done, config):
         _descend(env, base, run, validate, watchers)
     result = _result(base, run, validate)
     run.append("result", "result", result)
@@ -133,7 +132,6 @@ class _Validations:
         self.run = run
         self.config = config
         self.tasks: Sequence[Task] = env.tasks("keep")[: config.validation_tasks]
-        self.why = ""
         self.done = [Validation.model_validate(event.payload) for event in run.events("validation")]
 
     def __call__(self, speaker: HFModel, step: int, voice: Voice | None = None) -> Validation:
@@ -146,8 +144,10 @@ class _Validations:
         candidate = Candidate(texts={TEXT: config.text})
         rollouts = evaluate(SingleText(), candidate, speaker, self.env, self.tasks, sampling)
         scores = [r.score for r in rollouts]
-        self.why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
+        why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
         found = Validation(step=step, count=len(scores), **means(scores))  # type: ignore[arg-type]
+        if step == 0 and found.reward is None:  # not written down: what was wrong may be mended outside
+            raise UserError(f"{self.env.name} scored none of the base's {found.count} answers: {why}")
         if (
             voice is not None
             and found.reward is not None
@@ -171,39 +171,27 @@ class _Validations:
         kept = [v for v in self.done if v.adapter is not None]
         return max(kept, key=lambda v: (self._reward(v), -v.step), default=None)
 
-    def verdict(self) -> str:
-        """Return why the training is over, or "" while it goes on."""
-        config, last = self.config, self.done[-1]
-        if last.step == 0:
-            return ""
-        if config.target is not None and last.reward is not None and last.reward >= config.target:
-            return f"the validation reward reached the target of {config.target:g}"
-        top = max((v.reward for v in self.done if v.reward is not None), default=0.0)
-        near = next(v.step for v in self.done if v.reward is not None and v.reward >= top - config.margin)
-        since = sum(v.step > near for v in self.done)
-        if config.patience and near > 0 and since >= config.patience:
-            return f"{since} validations brought no more than the one at step {near}"
-        return f"all {config.steps} steps were taken" if last.step >= config.steps else ""
-
     @staticmethod
     def _reward(validation: Validation) -> float:
         return float("-inf") if validation.reward is None else validation.reward
 
 
-def _begin(env: Environment, base: HFModel, run: Run, config: TrainConfig) -> None:
-    """Tell what begins, or refuse a run that holds a training of something else."""
-    held = {"environment": env.identity, "model": base.identity, "config": config.digest()}
-    there = run.get("stage")
-    if there is None:
-        says = f"RL: {base.name} on {env.name}, up to {config.steps} steps of {config.answers} answers"
-        run.append(
-            "stage",
-            "stage",
-            {"name": "train", "says": says, "seconds_expected": None, "total": config.steps, "of": held},
-        )
-        return
-    if changed := [name for name, value in held.items() if there.payload["of"][name] != value]:
-        raise UserError(f"{run.path} holds a training with another {' and '.join(changed)}: choose another run folder")
+def verdict(done: Sequence[Validation], config: TrainConfig) -> str:
+    """Return why a training with these validations is over, or "" while it goes on.
+
+    It is never over for standing still at the base's reward: what RL is to find may be rare at first.
+    """
+    last = done[-1]
+    if last.step == 0:
+        return ""
+    if config.target is not None and last.reward is not None and last.reward >= config.target:
+        return f"the validation reward reached the target of {config.target:g}"
+    top = max((v.reward for v in done if v.reward is not None), default=0.0)
+    near = next((v.step for v in done if v.reward is not None and v.reward >= top - config.margin), 0)
+    since = sum(v.step > near for v in done)
+    if config.patience and near > 0 and since >= config.patience:
+        return f"{since} validations brought no more than the one at step {near}"
+    return f"all {config.steps} steps were taken" if last.step >= config.steps else ""
 
 
 def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, watchers: Sequence[Watcher]) -> None:
@@ -235,7 +223,7 @@ def _hear(run: Run, rollouts: Rollouts, validate: _Validations, what: str, step:
     if step % validate.config.validate_every and step < validate.config.steps:
         return False
     validate(rollouts.voice.speaker(), step, rollouts.voice)
-    return bool(validate.verdict())
+    return bool(verdict(validate.done, validate.config))
 
 
 def _last_checkpoint(run: Run, place: Path) -> int:
@@ -256,7 +244,7 @@ def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
     with run.saving_folder("adapter") as place:
         shutil.copytree(run.path / best.adapter, place, dirs_exist_ok=True)
     steps = run.events("step")
-    why = validate.verdict()
+    why = verdict(validate.done, validate.config)
     if best.reward <= first.reward:
         why += f"; no validation was above the base's {first.reward:.3f}"
     return TrainResult(

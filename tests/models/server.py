@@ -1,0 +1,102 @@
+"""A small OpenAI-compatible server in a thread, which misbehaves as told: one entry of `plan` a request, then well."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+# A status with headers and body, or the name of a way to fail below HTTP.
+Step = tuple[int, dict[str, str], str] | str
+
+
+def completion(content: str | None = "fine", finish: str = "stop", **usage: int) -> dict[str, Any]:
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}],
+        "usage": usage or {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+class Server(ThreadingHTTPServer):
+    """requests: (body, headers, time) of each request, in order of arrival; most: how many were under way at once."""
+
+    daemon_threads = True
+
+    def __init__(self, plan: list[Step], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.plan = list(plan)
+        self.requests: list[tuple[dict[str, Any], dict[str, str], float]] = []
+        self.lock = threading.Lock()
+        self.here = self.most = 0
+        self.delay = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.requests.append((body, {k.lower(): v for k, v in self.headers.items()}, time.monotonic()))
+            step = self.server.plan.pop(0) if self.server.plan else "fine"
+            self.server.here += 1
+            self.server.most = max(self.server.most, self.server.here)
+        try:
+            time.sleep(self.server.delay)
+            self._answer(step, body)
+        finally:
+            with self.server.lock:
+                self.server.here -= 1
+
+    def _answer(self, step: Step, body: dict[str, Any]) -> None:
+        if step == "fine":
+            step = (200, {}, json.dumps(completion(f"to: {body['messages'][-1]['content']}")))
+        if step == "hang":
+            time.sleep(2)
+            return
+        if step == "hang up":
+            self.connection.close()
+            return
+        if step == "cut off":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "10000")
+            self.end_headers()
+            self.wfile.write(json.dumps(completion())[:40].encode())
+            self.wfile.flush()
+            self.connection.close()
+            return
+        status, headers, text = step
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(*plan: Step) -> Iterator[Server]:
+    server = Server(list(plan))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,82 @@
+"""Names to models, and pairs that share what they can."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.tiny import tiny_adapter, tiny_model
+
+from scrutable.core.errors import UserError
+from scrutable.models.api import ServedModel
+from scrutable.models.hf import HFModel, Loading
+from scrutable.models.loading import load_pair, open_model
+
+Find = Callable[..., Path]
+CPU = Loading(device="cpu")
+
+
+def test_a_directory_is_loaded(folder_of: Find) -> None:
+    assert isinstance(open_model(folder_of(), CPU), HFModel)
+
+
+def test_a_served_name_is_asked_at_the_usual_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://host:1/v1")
+    found = open_model("served:some/model")
+    assert isinstance(found, ServedModel)
+    assert found.name == "some/model"
+
+
+def test_an_address_names_its_model() -> None:
+    found = open_model("http://host:8000/v1#some/model")
+    assert isinstance(found, ServedModel)
+    assert found.name == "some/model"
+
+
+@pytest.mark.parametrize("name", ["served:", "http://host:8000/v1", "http://host:8000/v1#"])
+def test_a_server_without_a_model_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="name"):
+        open_model(name)
+
+
+def test_an_adapter_alone_brings_its_base(adapter_of: Find) -> None:
+    before, after = load_pair(None, adapter_of(), CPU)
+    assert after.base is before
+    assert before.identity != after.identity
+
+
+def test_a_full_model_alone_is_no_pair(folder_of: Find) -> None:
+    with pytest.raises(UserError, match="BEFORE"):
+        load_pair(None, folder_of(), CPU)
+
+
+def test_a_model_and_its_adapter_share_weights(folder_of: Find, adapter_of: Find) -> None:
+    before, after = load_pair(folder_of(), adapter_of(), CPU)
+    assert before.module is after.module
+
+
+def test_two_adapters_of_one_base_share_weights(adapter_of: Find) -> None:
+    before, after = load_pair(adapter_of(seed=1), adapter_of(seed=2), CPU)
+    assert before.module is after.module
+    assert len({before.identity, after.identity, before.base.identity}) == 3
+
+
+def test_two_adapters_of_two_bases_do_not(adapter_of: Find, tmp_path: Path) -> None:
+    other = tiny_adapter(tiny_model(tmp_path / "base", seed=5), tmp_path / "tuned")
+    before, after = load_pair(adapter_of(), other, CPU)
+    assert before.module is not after.module
+
+
+def test_two_full_models_are_two(folder_of: Find, tmp_path: Path) -> None:
+    before, after = load_pair(folder_of(), tiny_model(tmp_path / "tuned", seed=5), CPU)
+    assert before.module is not after.module
+
+
+def test_the_same_directory_twice_is_one_model(folder_of: Find) -> None:
+    before, after = load_pair(folder_of(), folder_of(), CPU)
+    assert before is after
+
+
+def test_an_adapter_of_another_base_is_refused(folder_of: Find, tmp_path: Path) -> None:
+    other = tiny_adapter(tiny_model(tmp_path / "base", seed=5, padding_rows=5), tmp_path / "tuned")
+    with pytest.raises(UserError, match="was trained on"):
+        load_pair(folder_of(), other, CPU)

@@ -1,0 +1,147 @@
+"""What TRL is given and what it makes of it: tokens, log-probabilities, advantages."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Score, Task
+from scrutable.models.hf import HFModel, load_model
+from scrutable.train.grpo import Rollouts, make_trainer, means
+from scrutable.train.lora import Recipe, quietly, shuffled
+from scrutable.train.policy import Voice, trainable_copy
+from scrutable.train.watch import Batch, advantages
+from tests.tiny import tiny_model
+from tests.train.words import Words
+
+pytestmark = pytest.mark.medium
+
+RECIPE = Recipe(steps=2, group=4, tasks_per_step=2, max_tokens=6, learning_rate=5e-3)
+
+
+class Picky(Words):
+    """Leaves answers unscored: every third, the whole second task, or all."""
+
+    def __init__(self, everything: bool = False) -> None:
+        super().__init__()
+        self.everything = everything
+
+    def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+        scores = super().rate(tasks, answers)
+        silent = [self.everything or i % 3 == 0 or i >= RECIPE.group for i in range(len(scores))]
+        return [Score(failures=("reward: no",)) if s else score for s, score in zip(silent, scores, strict=True)]
+
+
+class Uneven(Words):
+    """Prompts of very different lengths, so that every batch is padded."""
+
+    def tasks(self, split: str) -> list[Task]:
+        return [Task.ask("what " + "is the sky " * n + "?") for n in (0, 5, 1, 7)]
+
+
+def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), **settings):
+    """Let TRL generate and score the first batch; return what it made of it, and the rollouts."""
+    with (
+        Run.open(tmp_path / "run", {}) as run,
+        quietly(RECIPE, model.module),
+        trainable_copy(model) as module,
+    ):
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers)
+        how = {"beta": 0.1, "output_dir": str(tmp_path / "trl"), **settings}
+        trainer = make_trainer(module, rollouts, how, lambda *_: False)
+        numbers = [trainer.train_dataset[i]["prompt"] for i in range(RECIPE.tasks_per_step) for _ in range(RECIPE.group)]
+        return trainer._generate_and_score_completions([{"prompt": n} for n in numbers]), rollouts, numbers
+
+
+@pytest.mark.parametrize("chat_template", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
+def test_trl_sees_the_tokens_and_log_probabilities_of_the_model(kind, chat_template, tmp_path) -> None:
+    model = load_model(tiny_model(tmp_path / "model", kind, chat_template))
+    out, rollouts, numbers = one_batch(model, Uneven(), tmp_path)
+    prompts = [model.encode(rollouts.tasks[int(n)].messages) for n in numbers]
+    assert len({len(p) for p in prompts}) > 1
+    seen = [row[mask.bool()].tolist() for row, mask in zip(out["prompt_ids"], out["prompt_mask"], strict=True)]
+    assert seen == prompts
+    answers = [row[mask.bool()].tolist() for row, mask in zip(out["completion_ids"], out["completion_mask"], strict=True)]
+    exact = model.logprobs(prompts, answers)
+    for row, answer in enumerate(answers):
+        ours = exact[row].gather(1, exact[row].new_tensor(answer).long()[:, None])[:, 0]
+        assert out["ref_per_token_logps"][row, : len(answer)].tolist() == pytest.approx(ours.tolist(), abs=1e-4)
+
+
+def test_trl_leaves_unscored_answers_out_as_our_own_advantages_do(tmp_path) -> None:
+    model = load_model(tiny_model(tmp_path / "model"))
+    out, rollouts, _ = one_batch(model, Picky(), tmp_path)
+    rewards = [s.value for s in rollouts.scores]
+    assert rewards.count(None) == 6
+    assert out["advantages"].tolist() == pytest.approx(advantages(rewards, RECIPE.group), abs=1e-5)
+    assert [a for a, r in zip(out["advantages"].tolist(), rewards, strict=True) if r is None] == [0.0] * 6
+
+
+def test_a_watcher_sees_the_batch_as_the_optimizer_gets_it(tmp_path) -> None:
+    seen: list[Batch] = []
+
+    class Notes:
+        def see(self, batch: Batch) -> None:
+            seen.append(batch)
+
+    model = load_model(tiny_model(tmp_path / "model"))
+    out, rollouts, numbers = one_batch(model, Words(), tmp_path, [Notes()])
+    (batch,) = seen
+    assert batch.step == 1
+    assert [t.key for t in batch.tasks] == [rollouts.tasks[int(n)].key for n in numbers]
+    assert [model.decode(tokens) for tokens in batch.tokens] == list(batch.answers)
+    assert list(batch.advantages) == pytest.approx(out["advantages"].tolist(), abs=1e-5)
+
+
+def test_three_steps_without_a_score_end_the_training_with_the_reason(tmp_path) -> None:
+    model, env = load_model(tiny_model(tmp_path / "model")), Picky(everything=True)
+    with Run.temporary() as run:
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE)
+        for _ in range(2):
+            assert rollouts.rate(["0", "0"], [[5], [6]]) == [None, None]
+        with pytest.raises(UserError, match="reward: no"):
+            rollouts.rate(["0", "0"], [[5], [6]])
+
+
+def test_a_voice_speaks_as_the_adapter_does(tmp_path) -> None:
+    import torch
+    from peft import get_peft_model
+
+    from scrutable.core.records import Sampling
+    from scrutable.train.lora import lora_config
+
+    for kind in ("llama", "gpt2"):
+        model = load_model(tiny_model(tmp_path / kind, kind))
+        with trainable_copy(model) as module:
+            tuned = get_peft_model(module, lora_config(module, RECIPE))
+            voice = Voice(model, tuned)
+            with torch.no_grad():
+                for name, p in tuned.named_parameters():
+                    if "lora_B" in name:
+                        p.normal_(std=0.3)
+            (tmp_path / f"{kind}-adapter").mkdir()
+            voice.save(tmp_path / f"{kind}-adapter")
+            asked = [task.messages for task in Words().tasks("keep")]
+            spoken = voice.speaker().generate(asked, Sampling(max_tokens=6, seed=3))
+        before = model.generate(asked, Sampling(max_tokens=6, seed=3))
+        after = load_model(tmp_path / f"{kind}-adapter").generate(asked, Sampling(max_tokens=6, seed=3))
+        assert [g.tokens for g in spoken] == [g.tokens for g in after]
+        assert [g.tokens for g in spoken] != [g.tokens for g in before]
+
+
+def test_means_leave_out_what_was_not_scored() -> None:
+    assert means([Score(value=1.0), Score(), Score(value=0.0, true=0.5), Score(value=None)]) == {
+        "reward": 0.5,
+        "true_reward": 0.5,
+        "unscored": 0.5,
+    }
+    assert means([Score()])["reward"] is None
+
+
+def test_every_task_comes_before_any_comes_again() -> None:
+    order = shuffled(5, 12, seed=1)
+    assert len(order) == 12
+    assert set(order[:5]) == set(order[5:10]) == set(range(5))
+    assert order == shuffled(5, 12, seed=1) != shuffled(5, 12, seed=2)
