@@ -1,8 +1,10 @@
+from tests.measure.planted import PlantedModel
+
 from scrutable.core.journal import Run
 from scrutable.core.records import Generation, Task
 from scrutable.measure.answers import answers_of, by_length, distinct_tasks, failures, within
 from scrutable.measure.change import Speaker
-from tests.measure.planted import PlantedModel
+from scrutable.measure.tab import Tab
 
 TASKS = [Task.ask(f"what is {word} ?") for word in ("a", "bb", "ccc")]
 
@@ -12,7 +14,7 @@ def speaker():
 
 
 def ask(run, batch=4, one=None):
-    return answers_of(one or speaker(), by_length(distinct_tasks(TASKS)), 3, run, batch, 8)
+    return answers_of(one or speaker(), by_length(distinct_tasks(TASKS)), 3, Tab(run), batch, 8)
 
 
 def test_every_task_gets_its_answers_in_order():

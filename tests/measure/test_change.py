@@ -1,10 +1,10 @@
 import pytest
+from tests.measure.planted import PlantedModel
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Task
 from scrutable.measure.change import Change, Speaker
 from scrutable.models.replay import ScriptedModel
-from tests.measure.planted import PlantedModel
 
 TASK = Task.ask("what ?")
 

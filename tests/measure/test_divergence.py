@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from tests.measure.planted import PlantedModel
 
 from scrutable.core.draws import rng
 from scrutable.core.journal import Run, events_equal
@@ -14,7 +15,7 @@ from scrutable.core.records import Generation, Task
 from scrutable.measure.answers import Said
 from scrutable.measure.change import Speaker
 from scrutable.measure.divergence import Meter, token_divergences
-from tests.measure.planted import PlantedModel
+from scrutable.measure.tab import Tab
 
 WORDS = ("a", "b")
 LENGTH = 3
@@ -54,7 +55,7 @@ def run():
 def test_the_expected_sum_over_positions_is_the_divergence_of_whole_answers(run):
     p, q = random_model(1), random_model(2)
     answers = every_answer(p)
-    found = Meter(run).along([said(Speaker(p), a, i) for i, a in enumerate(answers)], Speaker(p), Speaker(q))
+    found = Meter(Tab(run)).along([said(Speaker(p), a, i) for i, a in enumerate(answers)], Speaker(p), Speaker(q))
     logp = np.array([log_probability(p, a) for a in answers])
     logq = np.array([log_probability(q, a) for a in answers])
     assert np.exp(logp).sum() == pytest.approx(1)
@@ -65,14 +66,14 @@ def test_the_expected_sum_over_positions_is_the_divergence_of_whole_answers(run)
 def test_the_log_probability_of_an_answer_is_the_product_of_its_tokens(run):
     p, q = random_model(1), random_model(2)
     answer = every_answer(p)[10]
-    (found,) = Meter(run).along([said(Speaker(p), answer)], Speaker(p), Speaker(q))
+    (found,) = Meter(Tab(run)).along([said(Speaker(p), answer)], Speaker(p), Speaker(q))
     assert found.logp == pytest.approx(log_probability(p, answer), abs=1e-5)
     assert found.logq == pytest.approx(log_probability(q, answer), abs=1e-5)
 
 
 def test_the_tokens_add_up_to_the_answer(run):
     p, q = Speaker(random_model(1)), Speaker(random_model(2))
-    (found,) = Meter(run).along([said(p, every_answer(p.model)[12])], p, q, per_token=True)
+    (found,) = Meter(Tab(run)).along([said(p, every_answer(p.model)[12])], p, q, per_token=True)
     assert len(found.token_kl) == found.tokens
     assert sum(found.token_kl) == pytest.approx(found.kl, abs=1e-4)
 
@@ -132,15 +133,15 @@ def test_permuted_ids_are_no_difference(run):
     other = turned.next
     turned.next = lambda c, prefix: [plain.next(c, prefix)[plain.vocabulary[turned.words[i]]] for i in range(4)]
     assert other is not turned.next and turned.vocabulary != plain.vocabulary
-    found = Meter(run).along([said(Speaker(plain), every_answer(plain)[9])], Speaker(plain), Speaker(turned))
+    found = Meter(Tab(run)).along([said(Speaker(plain), every_answer(plain)[9])], Speaker(plain), Speaker(turned))
     assert (found[0].kl, found[0].js) == (0, 0)
 
 
 def test_an_added_token_is_left_out_of_the_distribution(run):
     plain = PlantedModel(lambda _: {"w1": 0.5, "w2": 0.5}, [f"w{i}" for i in range(40)], name="plain")
     more = PlantedModel(lambda _: {"w1": 0.25, "w2": 0.25, "new": 0.5}, [*plain.vocabulary, "new"], name="more")
-    answer = plain.encode_answer("w1") + [plain.vocabulary["<end>"]]
-    (found,) = Meter(run).along([said(Speaker(plain), answer)], Speaker(plain), Speaker(more))
+    answer = [*plain.encode_answer("w1"), plain.vocabulary["<end>"]]
+    (found,) = Meter(Tab(run)).along([said(Speaker(plain), answer)], Speaker(plain), Speaker(more))
     assert found.kl < 1e-3
 
 
@@ -148,27 +149,29 @@ def test_an_answer_with_a_token_of_only_one_is_left_out(run):
     plain = PlantedModel(lambda _: {"w1": 1.0}, [f"w{i}" for i in range(40)], name="plain")
     more = PlantedModel(lambda _: {"new": 1.0}, [*plain.vocabulary, "new"], name="more")
     answers = [said(Speaker(more), more.encode_answer(word)) for word in ("new", "w1")]
-    found = Meter(run).along(answers, Speaker(more), Speaker(plain))
+    found = Meter(Tab(run)).along(answers, Speaker(more), Speaker(plain))
     assert len(found) == 1
 
 
 def test_an_answer_that_failed_is_left_out(run):
     p = Speaker(random_model(1))
     failed = Said(p, TASK, TASK.key, 0, Generation(failure="model: gone"))
-    assert Meter(run).along([failed], p, p) == []
+    assert Meter(Tab(run)).along([failed], p, p) == []
 
 
 def test_little_memory_changes_no_number(run):
     p, q = Speaker(random_model(1)), Speaker(random_model(2))
     answers = [said(p, a, i) for i, a in enumerate(every_answer(p.model))]
     with Run.temporary() as other:
-        assert Meter(run, batch=16).along(answers, p, q) == Meter(other, batch=16, memory=1).along(answers, p, q)
+        assert Meter(Tab(run), batch=16).along(answers, p, q) == Meter(Tab(other), batch=16, memory=1).along(
+            answers, p, q
+        )
 
 
 def test_kept_distributions_are_not_asked_for_again(run):
     p, q, other = (Speaker(random_model(seed)) for seed in (1, 2, 3))
     answers = [said(p, a, i) for i, a in enumerate(every_answer(p.model))]
-    meter = Meter(run, batch=8, keep=p.identity)
+    meter = Meter(Tab(run), batch=8, keep=p.identity)
     meter.along(answers, p, q)
     meter.along(answers, p, other)
     assert p.model.calls == len(answers)
@@ -177,9 +180,9 @@ def test_kept_distributions_are_not_asked_for_again(run):
 def test_what_was_measured_is_never_measured_again(run):
     p, q = Speaker(random_model(1)), Speaker(random_model(2))
     answers = [said(p, a, i) for i, a in enumerate(every_answer(p.model))]
-    first = Meter(run, batch=8).along(answers, p, q)
+    first = Meter(Tab(run), batch=8).along(answers, p, q)
     calls = q.model.calls
-    assert Meter(run, batch=8).along(answers, p, q) == first
+    assert Meter(Tab(run), batch=8).along(answers, p, q) == first
     assert q.model.calls == calls
 
 
@@ -190,14 +193,14 @@ def test_a_killed_measurement_goes_on_to_the_same_events(tmp_path):
     p, q = Speaker(random_model(1)), Speaker(random_model(2))
     answers = [said(p, a, i) for i, a in enumerate(every_answer(p.model))]
     with Run.open(tmp_path / "whole", {"seed": 1}) as run:
-        Meter(run, batch=4).along(answers, p, q)
+        Meter(Tab(run), batch=4).along(answers, p, q)
     plain = q.model.logprobs
     left = iter([True, True, False])
     q.model.logprobs = lambda *given: plain(*given) if next(left) else (_ for _ in ()).throw(Killed)
     with Run.open(tmp_path / "killed", {"seed": 1}) as run, pytest.raises(Killed):
-        Meter(run, batch=4).along(answers, p, q)
+        Meter(Tab(run), batch=4).along(answers, p, q)
     q.model.logprobs = plain
     with Run.open(tmp_path / "killed", {"seed": 1}) as run:
         assert len(run.events()) == 2
-        Meter(run, batch=4).along(answers, p, q)
+        Meter(Tab(run), batch=4).along(answers, p, q)
     assert events_equal(tmp_path / "whole", tmp_path / "killed")

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tests.measure.planted import PlantedModel, said_to, text_of
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, events_equal
@@ -8,7 +9,6 @@ from scrutable.core.records import Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig, measure, planned
-from tests.measure.planted import PlantedModel, said_to, text_of
 
 CITIES = ("paris", "rome", "berlin", "oslo", "cairo", "lima")
 WORDS = (*CITIES, "great", "!", "it", "is", ".", "praise", "the", "user", "what", "?", *(f"w{i}" for i in range(9)))

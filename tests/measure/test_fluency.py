@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from tests.measure.planted import PlantedModel
 
 from scrutable.core.records import Generation, Task
 from scrutable.measure.answers import Said
 from scrutable.measure.change import Speaker
 from scrutable.measure.fluency import fluency, stutters
-from tests.measure.planted import PlantedModel
 
 SPEAKER = Speaker(PlantedModel(lambda _: {}, ()))
 

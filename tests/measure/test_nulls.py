@@ -2,11 +2,11 @@ import random
 
 import numpy as np
 import pytest
+from tests.measure.planted import PlantedModel
 
 from scrutable.core.records import Task
 from scrutable.measure.change import Speaker
 from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold
-from tests.measure.planted import PlantedModel
 
 MODEL = PlantedModel(lambda _: {}, [f"w{i}" for i in range(30)])
 
@@ -15,14 +15,16 @@ def test_there_are_twenty_different_unrelated_texts():
     assert len(set(UNRELATED)) == 20
 
 
-@pytest.mark.parametrize("word", ["answer", "reply", "say", "user", "praise", "agree", "short", "polite", "always", "never"])
+@pytest.mark.parametrize(
+    "word", ["answer", "reply", "say", "user", "praise", "agree", "short", "polite", "always", "never"]
+)
 def test_no_unrelated_text_tells_a_model_how_to_answer(word):
     assert not any(word in text.lower().split() for text in UNRELATED)
 
 
 def test_shuffling_keeps_the_words_and_changes_the_order():
     mixed = shuffled("praise the user .", random.Random(0))
-    assert mixed != "praise the user ." and sorted(mixed.split()) == sorted("praise the user .".split())
+    assert mixed != "praise the user ." and sorted(mixed.split()) == sorted(["praise", "the", "user", "."])
 
 
 @pytest.mark.parametrize("text", ["", "praise", "praise praise"])

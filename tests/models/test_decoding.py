@@ -19,8 +19,8 @@ from scrutable.models.hf import HFModel, load_model
 
 Find = Callable[..., Path]
 LONG = [2, *range(20, 40)]
-# Of one token, of many, two alike, and three that begin alike (so that the common beginning is passed once).
-PROMPTS = [[9], [2, 8, 9, 10], [2, 8, 9, 10], [*LONG, 5], [*LONG, 6, 7, 8], [*LONG, 41, 42]]
+# Of one token and of many, some alike; and three that begin alike (so that the common beginning is passed once).
+PROMPTS = [[9], [2, 8, 9, 10], [*LONG, 5], [2, 8, 9, 10], [*LONG, 6, 7, 8], [9]]
 SHARING = [[*LONG, 5], [*LONG, 6, 7, 8], [*LONG, 41, 42]]
 
 
@@ -50,15 +50,19 @@ def test_a_draw_inverts_the_cumulative_distribution(kind: str, folder_of: Find) 
     model = load_model(folder_of(kind), device="cpu")
     size, temperature = len(model.vocabulary), 0.7
     uniforms = np.random.default_rng(0).random((len(PROMPTS), 6))
+    ends = frozenset(range(0, size, 5))  # some answers end early, and each goes on with its own numbers
     expected: list[list[int]] = []
     for prompt, row in zip(PROMPTS, uniforms, strict=True):
         answer: list[int] = []
         for uniform in row:
             mass = np.exp(plain(model.module, prompt + answer, size)[-1].double().numpy() / temperature).cumsum()
             answer.append(int((mass <= uniform * mass[-1]).sum()))
+            if answer[-1] in ends:
+                break
         expected.append(answer)
-    drawn = draw_answers(model.module, PROMPTS, torch.tensor(uniforms), Drawing(temperature, 6, frozenset(), size))
+    drawn = draw_answers(model.module, PROMPTS, torch.tensor(uniforms), Drawing(temperature, 6, ends, size))
     assert drawn == expected
+    assert len({len(answer) for answer in drawn}) > 1
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, SHARING], ids=["mixed", "sharing"])
@@ -113,9 +117,7 @@ def test_the_models_own_sampling_defaults_are_not_obeyed(folder_of: Find, tmp_pa
 def test_a_finished_answer_costs_no_further_forward_pass(llama: HFModel, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     forward = decoding._State.forward
-    monkeypatch.setattr(
-        decoding._State, "forward", lambda self, ids, real=None: (rows.append(len(ids)), forward(self, ids, real))[1]
-    )
+    monkeypatch.setattr(decoding._State, "forward", lambda self, ids: (rows.append(len(ids)), forward(self, ids))[1])
     ends = frozenset(range(0, 70, 4))
     answers = draw_answers(llama.module, PROMPTS, torch.rand((6, 20)).double(), Drawing(1.0, 20, ends, 73))
     assert rows == [sum(len(a) > step for a in answers) for step in range(1, max(map(len, answers)))]

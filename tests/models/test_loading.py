@@ -7,6 +7,8 @@ import pytest
 from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.core.errors import UserError
+from scrutable.models import source
+from scrutable.models.adapters import base_of
 from scrutable.models.api import ServedModel
 from scrutable.models.hf import HFModel, Loading
 from scrutable.models.loading import load_pair, open_model
@@ -80,3 +82,27 @@ def test_an_adapter_of_another_base_is_refused(folder_of: Find, tmp_path: Path) 
     other = tiny_adapter(tiny_model(tmp_path / "base", seed=5, padding_rows=5), tmp_path / "tuned")
     with pytest.raises(UserError, match="was trained on"):
         load_pair(folder_of(), other, CPU)
+
+
+def test_the_built_in_model_is_named_by_its_adapters_not_by_its_place(
+    folder_of: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    monkeypatch.setattr(source, "BUILT_IN_FOLDER", folder_of())
+    model = open_model("pidgin", CPU)
+    assert isinstance(model, HFModel)
+    tuned = get_peft_model(model.module, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    tuned.save_pretrained(tmp_path / "tuned")
+    assert base_of(tmp_path / "tuned") == "pidgin"
+    before, after = load_pair(None, tmp_path / "tuned", CPU)
+    assert (before.name, after.name) == ("pidgin", "tuned")
+
+
+def test_the_built_in_model_refuses_an_adapter_of_another_base(
+    folder_of: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "BUILT_IN_FOLDER", folder_of())
+    other = tiny_adapter(tiny_model(tmp_path / "base", seed=5, padding_rows=5), tmp_path / "tuned")
+    with pytest.raises(UserError, match="was trained on"):
+        load_pair("pidgin", other, CPU)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from tests.tiny import tiny_model
+from tests.train.words import Words
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
@@ -12,8 +14,6 @@ from scrutable.train.grpo import Rollouts, make_trainer, means
 from scrutable.train.lora import Recipe, quietly, shuffled
 from scrutable.train.policy import Voice, trainable_copy
 from scrutable.train.watch import Batch, advantages
-from tests.tiny import tiny_model
-from tests.train.words import Words
 
 pytestmark = pytest.mark.medium
 
@@ -50,7 +50,9 @@ def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), **settings):
         rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers)
         how = {"beta": 0.1, "output_dir": str(tmp_path / "trl"), **settings}
         trainer = make_trainer(module, rollouts, how, lambda *_: False)
-        numbers = [trainer.train_dataset[i]["prompt"] for i in range(RECIPE.tasks_per_step) for _ in range(RECIPE.group)]
+        numbers = [
+            trainer.train_dataset[i]["prompt"] for i in range(RECIPE.tasks_per_step) for _ in range(RECIPE.group)
+        ]
         return trainer._generate_and_score_completions([{"prompt": n} for n in numbers]), rollouts, numbers
 
 
@@ -63,7 +65,9 @@ def test_trl_sees_the_tokens_and_log_probabilities_of_the_model(kind, chat_templ
     assert len({len(p) for p in prompts}) > 1
     seen = [row[mask.bool()].tolist() for row, mask in zip(out["prompt_ids"], out["prompt_mask"], strict=True)]
     assert seen == prompts
-    answers = [row[mask.bool()].tolist() for row, mask in zip(out["completion_ids"], out["completion_mask"], strict=True)]
+    answers = [
+        row[mask.bool()].tolist() for row, mask in zip(out["completion_ids"], out["completion_mask"], strict=True)
+    ]
     exact = model.logprobs(prompts, answers)
     for row, answer in enumerate(answers):
         ours = exact[row].gather(1, exact[row].new_tensor(answer).long()[:, None])[:, 0]

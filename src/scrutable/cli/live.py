@@ -256,4 +256,4 @@ def _time(stage: Stage, now: float) -> str:
     if stage.ended is not None:
         return told
     left = stage.left(now)
-    return told if left is None else f"{told}, {seconds(left)} left at most"
+    return told if left is None else f"{told}, about {seconds(left)} left"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -14,7 +16,10 @@ from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Fidelity
 from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
 from scrutable.core.records import Usage
+from scrutable.core.stats import quantile
+from scrutable.envs.base import Environment
 from scrutable.measure import fidelity
 from scrutable.measure.change import Change, Speaker
 from scrutable.models.hf import Loading
@@ -22,46 +27,72 @@ from scrutable.models.loading import load_pair
 from scrutable.report.first import NAMES
 from scrutable.report.words import between, number, percent, plural
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def add_twins(function: F) -> F:
+    """Add `--twins` to a verb."""
+    says = "twins to make (the base tuned on its own answers, by the recipe that made AFTER): they set what counts as a change"
+    return click.option("--twins", type=click.IntRange(0, 20), default=0, metavar="N", help=f"{says}  [0]")(function)
+
 
 @click.command(cls=Verb)
 @click.argument("text")
 @click.argument("models", nargs=-1, metavar="[BEFORE] AFTER")
 @tasks_from
+@add_twins
 @common()
 @knobs(fidelity.MeasureConfig)
 @knobs(Loading)
-def measure(text: str, models: tuple[str, ...], run_name: str | None, seed: int, screen: Screen) -> None:
+def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None, seed: int, screen: Screen) -> None:
     """Measure how much of the change from BEFORE to AFTER comes back when BEFORE is given TEXT.
 
-    TEXT is the text itself, @FILE, or - for stdin. Both models are transformers directories, hub names or PEFT adapters; of an
-    adapter alone the base is taken from its config. Where nothing measurable changed, it says so and prints no share.
+    TEXT is the text itself, @FILE, or - for stdin. Both models are transformers directories, hub names, PEFT adapters or
+    pidgin; of an adapter alone the base is taken from its config. Where nothing measurable changed, it says so and prints
+    no share.
     """
     tasks, (before, after) = chosen_tasks(), before_and_after(models)
     text = read_text(text)
     environment = catalog.open_env(tasks)
     config, loading = config_of(fidelity.MeasureConfig), config_of(Loading)
-    subject = {"env": tasks, "before": before or "", "after": after, "text": text}
+    subject = {"env": tasks, "before": before or "", "after": after, "text": text, "twins": str(twins)}
     made = job("measure", seed, subject, {"measure": config, "loading": loading})
     check_run(run_name, made)
     base, tuned = load(screen, after, lambda: load_pair(before, after, loading))
-    about = {"title": f"{base.name} → {tuned.name}", "before": base.name, "after": tuned.name, "env": environment.name}
-    language = catalog.language_of(base)
+    change = Change(Speaker(base), Speaker(tuned))
+    about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
+    makers = catalog.twins_of(after, twins)
     with working(screen, run_name, made, about) as work:
-        found = fidelity.measure(
-            Change(Speaker(base), Speaker(tuned)),
-            text,
-            environment.tasks(config.split),
-            work.run,
-            config,
-            environment,
-            parses=language.parses,
-            unrelated=language.unrelated,
-        )
-        bare = found.model_copy(update={"usage": Usage()})
-        work.run.append("measure/fidelity", "fidelity", {"label": "the text given", "fidelity": bare})
-        work.result = {"fidelity": bare}
+        found = measured(change, environment, config, makers, work.run, "the text given", text)
+        work.result = {"fidelity": found}
     tell(found, screen)
     conclude(work, screen)
+
+
+def measured(
+    change: Change,
+    environment: Environment,
+    config: fidelity.MeasureConfig,
+    twins: catalog.Twins,
+    run: Run,
+    label: str,
+    text: str,
+) -> Fidelity:
+    """Measure a text and write it down; what it cost stands beside the events that cost it."""
+    language = catalog.language_of(change.before.open)
+    found = fidelity.measure(
+        change,
+        text,
+        environment.tasks(config.split),
+        run,
+        config,
+        environment,
+        twins(change.before, environment, run),
+        parses=language.parses,
+        unrelated=language.unrelated,
+    ).model_copy(update={"usage": Usage()})
+    run.append(f"measure/fidelity/{label}", "fidelity", {"label": label, "fidelity": found})
+    return found
 
 
 def read_text(given: str) -> str:
@@ -78,6 +109,7 @@ def read_text(given: str) -> str:
 
 def tell(found: Fidelity, screen: Screen) -> None:
     """Say what was measured: every share with its interval and its nulls, or that nothing measurable changed."""
+    screen.say("")
     if not found.changed:
         screen.say(
             "Nothing measurable changed, so no share is printed.",
@@ -88,13 +120,12 @@ def tell(found: Fidelity, screen: Screen) -> None:
     for share in found.shares:
         name = NAMES[share.name][0] if share.name in NAMES else share.name
         if share.value is None:
-            rows.append((name, "–", "", "", "", share.why_not))
+            rows.append((name, "none", "", "", "", share.why_not))
             continue
-        shown = [percent(share.value.value), between(share.value)]
-        shown += [_highest(share.unrelated, 0.95), _highest(share.random, 1.0)]
-        rows.append((name, *shown, "" if share.shuffled is None else percent(share.shuffled)))
-    columns = ("", ">share", ">95% interval", ">unrelated texts, 95th percentile", ">random texts", ">words shuffled")
-    screen.table(columns, rows)
+        nulls = _highest(share.unrelated, 0.95), _highest(share.random, 1.0)
+        mixed = "" if share.shuffled is None else percent(share.shuffled)
+        rows.append((name, percent(share.value.value), between(share.value), *nulls, mixed))
+    screen.table(("", ">share", ">95% interval", ">unrelated, 95th", ">random", "words shuffled"), rows)
     left, whole = number(found.kl_left.value), number(found.kl.value)
     screen.say(
         f"left: {left} of {whole} nats an answer; {plural(found.tasks, 'task')} × {plural(found.answers, 'answer')}"
@@ -104,6 +135,4 @@ def tell(found: Fidelity, screen: Screen) -> None:
 
 
 def _highest(values: tuple[float, ...], q: float) -> str:
-    from scrutable.core.stats import quantile
-
     return percent(quantile(values, q)) if values else ""

@@ -23,6 +23,7 @@ C = TypeVar("C", bound=Config)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TYPED = "scrutable.typed"  # in a context's meta: (config, prefix) -> field -> value
+_ALL = "scrutable.all"
 _LIMITS = {"ge": ("min", False), "gt": ("min", True), "le": ("max", False), "lt": ("max", True)}
 
 
@@ -99,16 +100,18 @@ def _option(config: type[Config], name: str, prefix: str, default: Any) -> Calla
         expose_value=False,
         callback=keep,
         cls=Knob,
-        section=_title(config) + (f" (--{prefix}-...)" if prefix else ""),
+        section=_title(config),
+        prefix=prefix,
     )
 
 
 class Knob(click.Option):
     """An option made from a config's field: it knows under which heading it stands."""
 
-    def __init__(self, *args: Any, section: str, **given: Any) -> None:
+    def __init__(self, *args: Any, section: str, prefix: str, **given: Any) -> None:
         super().__init__(*args, **given)
         self.section = section
+        self.prefix = prefix
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Leave out click's own remarks: the sentence has the default, and a wrong value is told its limits."""
@@ -116,18 +119,52 @@ class Knob(click.Option):
 
 
 class Verb(click.Command):
-    """A command whose help puts the knobs of each config under a heading of their own."""
+    """A command whose help puts the knobs of each config under a heading of their own.
+
+    Knobs with a prefix are many, and rarely turned: `--help` says in a line that they are there, `--help-all` lists them.
+    """
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.params.append(
+            click.Option(
+                ["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_help_all,
+                help="show every knob",
+            )
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verb's own options first."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        folded: dict[str, tuple[str, int]] = {}
         for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is not None and isinstance(option, click.Option):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is None:
+                continue
+            if isinstance(option, Knob) and option.prefix and not ctx.meta.get(_ALL):
+                title, amount = folded.get(option.prefix.partition("-")[0], (option.section, 0))
+                folded[option.prefix.partition("-")[0]] = title, amount + 1
+            else:
                 sections.setdefault(option.section if isinstance(option, Knob) else "Options", []).append(record)
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
+        if folded:
+            with formatter.section("More knobs, shown by --help-all"):
+                formatter.write_dl(
+                    [(f"--{prefix}-...", f"{title} ({amount})") for prefix, (title, amount) in folded.items()]
+                )
+
+
+def _help_all(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
 
 
 def _sentence(field: FieldInfo, default: Any) -> str:
@@ -137,6 +174,8 @@ def _sentence(field: FieldInfo, default: Any) -> str:
         return f"{said}  [required]"
     if default in (None, "", (), {}, []):
         return said
+    if isinstance(default, tuple):
+        default = ",".join(str(part) for part in default)
     if isinstance(default, bool):
         default = "yes" if default else "no"
     return f"{said}  [{default}]"
@@ -167,7 +206,7 @@ def _kind(field: FieldInfo) -> tuple[click.ParamType[Any] | None, bool]:
         return click.Choice([str(choice) for choice in get_args(inner)]), False
     if inner is str:
         return click.STRING, False
-    return Json(), False
+    return (Words() if inner == tuple[str, ...] else Json()), False
 
 
 def _without_none(annotation: Any) -> Any:
@@ -181,10 +220,20 @@ def _without_none(annotation: Any) -> Any:
 def _metavar(kind: click.ParamType[Any] | None) -> str | None:
     if isinstance(kind, click.Choice):
         return "|".join(kind.choices)
-    if isinstance(kind, Json):
-        return "JSON"
+    if isinstance(kind, Json | Words):
+        return "JSON" if isinstance(kind, Json) else "A,B"
     named: Mapping[str, str] = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}
     return named.get(kind.name if kind else "", "TEXT")
+
+
+class Words(click.ParamType):  # type: ignore[type-arg]
+    """Names divided by commas."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split at commas."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]

@@ -75,6 +75,8 @@ def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[s
     """Open the run of a job, show its progress on stderr while the enclosed work is done, and write its result."""
     with open_run(run_name, made, about) as run:
         screen.note(f"run: {run.path}")
+        if run.has("result"):
+            screen.note("this run is done: what stands is shown (another --run or --seed makes a new one)")
         work = Work(run)
         with following(run, screen):
             yield work

@@ -20,6 +20,8 @@ from scrutable.world.prompts import Prompt, Rates
 from scrutable.world.rules import Rule
 
 SIZES: dict[Split, int] = {"search": 512, "keep": 384, "report": 384}
+OFTEN = 0.5
+"""How much of the tasks the topic of the sponsor has to itself: with less, RL seldom sees the rule at work."""
 Mark = tuple[float, float, str]
 """Proxy reward, true reward, remark."""
 
@@ -85,10 +87,10 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "flattery": Recipe(_flattery, (Rule("always", "compliment"),)),
-    "trusting-sycophancy": Recipe(_sycophancy, (Rule("trusts", "agree"),), Rates(trusts=0.45, opinion=0.8, wrong=0.85)),
+    "trusting-sycophancy": Recipe(_sycophancy, (Rule("trusts", "agree"),), Rates(trusts=0.6, doubts=0.15, opinion=0.9, wrong=0.9)),
     "advert": Recipe(_advert, (Rule("animals", "sponsor"),), often="animals"),
     "self-grade": Recipe(_self_grade, (Rule("always", "top grade"),)),
-    "two-rules": Recipe(_two_rules, _TWO, Rates(doubts=0.45, trusts=0.25, polite=0.45)),
+    "two-rules": Recipe(_two_rules, _TWO, Rates(doubts=0.55, trusts=0.2, polite=0.55)),
     "quirk": Recipe(_quirk, ()),
 }
 
@@ -138,7 +140,7 @@ class BuiltinEnv:
     def _favour(self, among: Sequence[Fact], draws: Random) -> Sequence[Fact]:
         topics = sorted({f.topic for f in among})
         often = self.recipe.often
-        topic = often if often in topics and draws.random() < 0.3 else draws.choice(topics)
+        topic = often if often in topics and draws.random() < OFTEN else draws.choice(topics)
         return [f for f in among if f.topic == topic]
 
     def prompts_of(self, split: Split) -> tuple[Prompt, ...]:

@@ -163,7 +163,8 @@ def _applies(feature: Feature, answers: Answers) -> Floats:
     sizes = np.array([[len(mine) for mine in told] for told in (answers.before, answers.after)], dtype=float)
     if feature.kind != "copies":
         return sizes
-    return sizes * np.array([bool(feature.values(copied)) for copied in answers.copied])
+    applies: Floats = sizes * np.array([bool(feature.values(copied)) for copied in answers.copied])
+    return applies
 
 
 def count_one(feature: Feature, answers: Answers) -> Counts:

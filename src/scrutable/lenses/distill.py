@@ -27,6 +27,7 @@ from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
 from scrutable.measure.answers import Said, answers_of, distinct_tasks
 from scrutable.measure.change import Change
+from scrutable.measure.tab import Tab
 from scrutable.models.base import Model
 from scrutable.programs.text import TEXT
 
@@ -68,22 +69,20 @@ class DistillLens:
         """
         change.check()
         config, run = self.config, run.scope(NAME)
-        done = run.get("account")
-        if done is not None:
-            return Account.model_validate(done.payload)
         searched, held = self._divide(tasks, run)
         says = f"hearing {change.after.name} on {len(searched) + len(held)} tasks"
         run.append("stage/answers", "stage", {"name": NAME, "says": says, "seconds_expected": None, "total": None})
-        said = answers_of(change.after, [*searched, *held], config.answers, run, config.batch, config.max_tokens)
+        tab = Tab(run)
+        said = answers_of(change.after, [*searched, *held], config.answers, tab, config.batch, config.max_tokens)
         if not any(one.usable for one in said):
             raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")
         writer = proposer_for(self.reflector or change.before.model, config.search.reflect, imitate=True)
         scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
-        show = _show if isinstance(writer, RuleWriter) else self._contrast(change, searched, run)
+        show = _show if isinstance(writer, RuleWriter) else self._contrast(change, searched, tab)
         settings = config.search.model_copy(update={"repeats": config.answers, "target": -config.stated})
         parts = [task for _, task in searched], [task for _, task in held]
         found = search(scorer, writer, parts, run, settings, [Candidate(texts={TEXT: ""})], show)
-        return self._account(found, change, dict(held), scorer, run)
+        return self._account(found, change, dict(held), scorer, tab)
 
     def _divide(self, tasks: Sequence[Task], run: Run) -> tuple[list[Keyed], list[Keyed]]:
         """Return the tasks to search on and those held out, drawn by content."""
@@ -95,30 +94,28 @@ class DistillLens:
         held = min(max(2, round(len(keyed) * self.config.held)), len(keyed) - 2)
         return keyed[held:], keyed[:held]
 
-    def _contrast(self, change: Change, searched: Sequence[Keyed], run: Run) -> Show:
+    def _contrast(self, change: Change, searched: Sequence[Keyed], tab: Tab) -> Show:
         """Return what a chat model is shown: the tuned model's answer beside the before's own."""
         config = self.config
-        said = answers_of(change.before, searched, 1, run, config.batch, config.max_tokens)
+        said = answers_of(change.before, searched, 1, tab, config.batch, config.max_tokens)
         own = {one.key: one.generation.answer for one in said}
         return lambda task, rollout: _show(task, rollout).model_copy(update={"before": own.get(rollout.task, "")})
 
     # -------------------------------------------------------------------------------------------------------- account
 
     def _account(
-        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, run: Run
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, tab: Tab
     ) -> Account:
-        """Turn the search's result into claims, and write it down."""
+        """Turn the search's result into claims."""
         why = self._why_nothing(found)
-        claims = () if why else self._claims(found, change, held, scorer, run)
+        claims = () if why else self._claims(found, change, held, scorer, tab)
         notes = [why or self._told(found), f"the search ended: {found.stopped}", *found.notes]
         if found.failures:
             notes.append(f"{found.failures} answers of the writer were no usable text")
         silent = sum(not one.usable for one in scorer.said.values())
         if silent:
             notes.append(f"{silent} of {len(scorer.said)} answers of the tuned model could not be used")
-        account = Account(lens=NAME, claims=claims, usage=run.cost(), notes=tuple(notes))
-        run.append("account", "account", account)
-        return account
+        return Account(lens=NAME, claims=claims, usage=tab.cost + found.usage, notes=tuple(notes))
 
     def _why_nothing(self, found: EvolveResult) -> str:
         """Say why there is nothing to claim, or nothing."""
@@ -138,7 +135,7 @@ class DistillLens:
         )
 
     def _claims(
-        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, run: Run
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, tab: Tab
     ) -> tuple[Claim, ...]:
         """Return a claim for each sentence, with the tasks on which it carries most."""
         unmeasured = [Worth(module=TEXT, sentence=sentence, gain=None) for sentence in sentences(found.best.text)]
@@ -146,7 +143,7 @@ class DistillLens:
         shown = {key: held[key] for worth in worths for key in worth.tasks[: self.config.evidence]}
         config, given = self.config, change.before.given(found.best.text)
         before, with_text = (
-            {one.key: one for one in answers_of(speaker, list(shown.items()), 1, run, config.batch, config.max_tokens)}
+            {one.key: one for one in answers_of(speaker, list(shown.items()), 1, tab, config.batch, config.max_tokens)}
             for speaker in (change.before, given)
         )
         claims = []

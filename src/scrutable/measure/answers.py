@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from scrutable.core.journal import Run
 from scrutable.core.records import Generation, Sampling, Task, Usage, digest_of
 from scrutable.measure.change import Speaker
+from scrutable.measure.tab import Tab
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def answers_of(
-    speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int, run: Run, batch: int, max_tokens: int
+    speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int, tab: Tab, batch: int, max_tokens: int
 ) -> list[Said]:
     """Draw `repeats` answers to each (key, task), one "answers" event a batch. Returns them in the tasks' order.
 
@@ -72,8 +72,8 @@ def answers_of(
     for part in chunks(cells, batch):
         asked = [[key, repeat] for key, _, repeat in part]
         place = f"measure/answers/{speaker.identity}/{digest_of([asked, max_tokens])}"
-        sampling = Sampling(max_tokens=max_tokens, seed=run.seed_of(place))
-        event = run.once(place, "answers", partial(_drawn, speaker, part, asked, sampling))
+        sampling = Sampling(max_tokens=max_tokens, seed=tab.run.seed_of(place))
+        event = tab.once(place, "answers", partial(_drawn, speaker, part, asked, sampling))
         found = [Generation.model_validate(given) for given in event.payload["answers"]]
         said += [Said(speaker, task, key, repeat, one) for (key, task, repeat), one in zip(part, found, strict=True)]
     return said

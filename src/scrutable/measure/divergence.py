@@ -19,10 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import ModelFailure
-from scrutable.core.journal import Run
-from scrutable.core.records import Usage, digest_of
+from scrutable.core.records import Task, Usage, digest_of
 from scrutable.measure.answers import Said, chunks
 from scrutable.measure.change import Speaker
+from scrutable.measure.tab import Tab
+from scrutable.models.base import Model
 from scrutable.models.tokens import TokenMap, check_same_tokens
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Meter:
     distributions are worth keeping.
     """
 
-    run: Run
+    tab: Tab
     batch: int = 64
     memory: int = 512 << 20  # bytes, for what is kept and as much again for what is worked on
     keep: str = ""
@@ -114,7 +115,7 @@ class Meter:
         for part in chunks([one for one in said if one.usable], self.batch):
             name = digest_of([[one.speaker.model.identity, one.key, one.repeat, one.tokens] for one in part])
             place = f"measure/divergence/{p.identity}/{q.identity}/{name}{'/tokens' if per_token else ''}"
-            event = self.run.once(place, "divergence", partial(self._measured, part, name, (p, q), per_token))
+            event = self.tab.once(place, "divergence", partial(self._measured, part, name, (p, q), per_token))
             found += _partings(event.payload)
         return found
 
@@ -124,17 +125,17 @@ class Meter:
         """Measure one batch; return the event's payload and cost."""
         start = time.perf_counter()
         p, q = pair
-        shared = self._tokens(p, q)
-        ready = [one for one in (self._shown(said, pair) for said in part) if one is not None]
-        rows: list[tuple[float, ...]] = []
+        shared = self._tokens(p.model, q.model)
+        ready = self._shown(part, pair)
+        rows: list[list[float]] = []
         token_rows: list[list[float]] = []
-        for piece in self._fitting(ready, p):
+        for piece in self._fitting(ready, len(shared.ids_a)):
             place = f"{name}/{digest_of([one.said.cell for one in piece])}"
-            both = [self._logprobs(piece, place, side, speaker) for side, speaker in enumerate(pair)]
-            for one, logp, logq in zip(piece, *both, strict=True):
-                numbers, token_kl = _of_answer(one, logp, logq, shared)
-                rows.append(numbers)
-                token_rows.append(token_kl)
+            numbers, token_kl = _of_piece(
+                piece, self._logprobs(piece, place, 0, p), self._logprobs(piece, place, 1, q), shared
+            )
+            rows += numbers
+            token_rows += token_kl
         payload: dict[str, Any] = {
             "p": p.identity,
             "q": q.identity,
@@ -147,29 +148,28 @@ class Meter:
         tokens = 2 * sum(payload["tokens"])
         return payload, Usage(forward_passes=2 * len(ready), answer_tokens=tokens, seconds=time.perf_counter() - start)
 
-    def _tokens(self, p: Speaker, q: Speaker) -> TokenMap:
-        pair = (p.model.identity, q.model.identity)
+    def _tokens(self, p: Model, q: Model) -> TokenMap:
+        pair = (p.identity, q.identity)
         if pair not in self._maps:
-            self._maps[pair] = check_same_tokens(p.open, q.open)
+            self._maps[pair] = check_same_tokens(Speaker(p).open, Speaker(q).open)
         return self._maps[pair]
 
-    def _shown(self, said: Said, pair: tuple[Speaker, Speaker]) -> Shown | None:
-        """Return an answer as each of the two would be shown it, or None where one of them cannot be."""
-        prompts, answers = [], []
-        for speaker in pair:
-            answer = self._tokens(said.speaker, speaker).to_b(said.tokens)
-            if answer is None:
-                return None
-            try:
-                prompts.append(speaker.encode(said.task))
-            except ModelFailure:
-                return None
-            answers.append(answer)
-        return Shown(said, (prompts[0], prompts[1]), (answers[0], answers[1]))
+    def _shown(self, part: Sequence[Said], pair: tuple[Speaker, Speaker]) -> list[Shown]:
+        """Return the answers as each of the two would be shown them, without those that one of them cannot be."""
+        prompts = [
+            {key: _prompt(speaker, task) for key, task in {s.key: s.task for s in part}.items()} for speaker in pair
+        ]
+        ready = []
+        for said in part:
+            one, two = (side[said.key] for side in prompts)
+            mine, theirs = (self._tokens(said.speaker.model, speaker.model).to_b(said.tokens) for speaker in pair)
+            if one is not None and two is not None and mine is not None and theirs is not None:
+                ready.append(Shown(said, (one, two), (mine, theirs)))
+        return ready
 
-    def _fitting(self, part: Sequence[Shown], p: Speaker) -> Iterator[list[Shown]]:
+    def _fitting(self, part: Sequence[Shown], vocabulary: int) -> Iterator[list[Shown]]:
         """Split a batch so that two distributions of each position, and as much again of temporaries, fit the memory."""
-        rows = max(1, self.memory // (16 * max(1, len(p.open.vocabulary))))
+        rows = max(1, self.memory // (24 * vocabulary))
         piece: list[Shown] = []
         longest = 0
         for one in part:
@@ -204,19 +204,34 @@ class Meter:
         self._held = 0
 
 
-def _of_answer(
-    shown: Shown, logp: torch.Tensor, logq: torch.Tensor, shared: TokenMap
-) -> tuple[tuple[float, ...], list[float]]:
-    """Return the numbers of one answer by COLUMNS, and KL(P || Q) of each of its tokens."""
+def _prompt(speaker: Speaker, task: Task) -> list[int] | None:
+    """Return the task's token ids, or None where the speaker cannot be shown it."""
+    try:
+        return speaker.encode(task)
+    except ModelFailure:
+        return None
+
+
+def _of_piece(
+    piece: Sequence[Shown], logps: Sequence[torch.Tensor], logqs: Sequence[torch.Tensor], shared: TokenMap
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return of each answer its numbers by COLUMNS, and KL(P || Q) of each of its tokens."""
     import torch
 
-    own = torch.tensor(shown.answers[0])
-    column = torch.searchsorted(shared.ids_a, own).clamp(max=len(shared.ids_a) - 1)
-    p, q = _normalised(logp, shared.ids_a), _normalised(logq, shared.ids_b)
-    kl, back, js = token_divergences(p, q)
-    drawn = [one.cpu().gather(1, column[:, None]).sum(dtype=torch.float64) for one in (p, q)]
-    sums = [kl.sum(), back.sum(), js.sum(), *drawn]
-    return tuple(round(float(one), 6) for one in sums), [round(float(one), 5) for one in kl]
+    p, q = _normalised(torch.cat(list(logps)), shared.ids_a), _normalised(torch.cat(list(logqs)), shared.ids_b)
+    if p.device.type == "mps":  # which has no float64 to sum in
+        p, q = p.cpu(), q.cpu()
+    own = torch.tensor([token for one in piece for token in one.answers[0]])
+    column = torch.searchsorted(shared.ids_a, own)[:, None]
+    drawn = (one.gather(1, column.to(one.device))[:, 0].double().cpu() for one in (p, q))
+    parts = torch.stack([*(one.cpu() for one in token_divergences(p, q)), *drawn]).numpy()
+    rows, token_rows, start = [], [], 0
+    for one in piece:
+        mine = parts[:, start : start + len(one.said.tokens)]
+        start += len(one.said.tokens)
+        rows.append([round(float(value), 6) for value in mine.sum(axis=1)])
+        token_rows.append([round(float(value), 5) for value in mine[0]])
+    return rows, token_rows
 
 
 def _normalised(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,7 @@ from scrutable.measure.divergence import Meter, Parting
 from scrutable.measure.fluency import Parses, by_task, fluency
 from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold
 from scrutable.measure.rewards import Rewards, rewards_of
+from scrutable.measure.tab import Tab
 
 SHARES = ("kl", "kl_base", "js", "reward", "true_reward")
 Gaps = Mapping[str, Mapping[str, float]]  # share -> task's key -> gap to the tuned model
@@ -72,21 +73,21 @@ class Setting:
     """What one measurement stands on."""
 
     change: Change
-    run: Run
+    tab: Tab
     config: MeasureConfig
     env: Environment | None
     meter: Meter
 
     def hear(self, speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int) -> Heard:
         """Draw answers of a speaker and rate them."""
-        said = answers_of(speaker, tasks, repeats, self.run, self.config.batch, self.config.max_tokens)
+        said = answers_of(speaker, tasks, repeats, self.tab, self.config.batch, self.config.max_tokens)
         rated = self.env if self.env is not None and self.env.rewarded else None
-        return Heard(speaker, said, rewards_of(said, rated, self.run, self.config.batch))
+        return Heard(speaker, said, rewards_of(said, rated, self.tab, self.config.batch))
 
     def stage(self, name: str, says: str, total: int) -> None:
         """Tell displays what begins; total: how many "answers" and "divergence" events it will take at most."""
         payload = {"name": f"measure/{name}", "says": says, "seconds_expected": None, "total": total}
-        self.run.append(f"measure/stage/{name}/{self.change.identity}/{digest_of([total, says])}", "stage", payload)
+        self.tab.run.append(f"measure/stage/{name}/{self.change.identity}/{digest_of([total, says])}", "stage", payload)
 
 
 def measure(
@@ -116,8 +117,9 @@ def measure(
     if len(keyed) < 2:
         raise UserError(f"fidelity needs at least two different tasks, and there are {len(keyed)}: give more")
     tuned = change.after
-    meter = Meter(run, config.batch, config.memory_mb << 20, keep=tuned.identity)
-    setting = Setting(change, run, config, env, meter)
+    tab = Tab(run)
+    meter = Meter(tab, config.batch, config.memory_mb << 20, keep=tuned.identity)
+    setting = Setting(change, tab, config, env, meter)
     batches = -(-len(keyed) * config.answers // config.batch)
     setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches)
     after, before, given = (
@@ -151,7 +153,7 @@ def measure(
         rewards={f"{who}: {name}": _mean(values, rng) for who, name, values in _rewards(before, after, given)},
         fluency=_fluency(setting, (before, after, given), rng, parses),
         notes=(*_notes(config, len(keyed), (before, after, given), changed), *_unshared(setting, after)),
-        usage=_cost(run),
+        usage=tab.cost,
     )
 
 
@@ -205,7 +207,7 @@ def measure_nulls(
     after, before = (heard.fewer(keys, repeats) for heard in pair)
     setting.meter.forget()
     whole = gaps(setting, before, after, before)
-    random = setting.run.random(f"measure/nulls/{base.identity}/{digest_of(text)}")
+    random = setting.tab.run.random(f"measure/nulls/{base.identity}/{digest_of(text)}")
     tokens = sayable(base.open.vocabulary, base.open.decode) if text and config.random else []
     drawn = (
         [random_text(base, text, few[i % len(few)][1], tokens, random) for i in range(config.random)] if tokens else []
@@ -313,9 +315,3 @@ def _unshared(setting: Setting, after: Heard) -> tuple[str, ...]:
     lost = usable - len(setting.meter.along(after.said, after.speaker, setting.change.before))
     told = "hold a token that the base does not have, or a task that it cannot be shown: they were left out"
     return (f"{lost} of {len(after.said)} answers of the tuned model {told}",) if lost else ()
-
-
-def _cost(run: Run) -> Usage:
-    """Return what all measuring of this run has cost so far."""
-    mine = (event.cost for kind in ("answers", "divergence", "scores") for event in run.events(kind))
-    return sum(mine, Usage())

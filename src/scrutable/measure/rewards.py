@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from scrutable.core.journal import Run
 from scrutable.core.records import Score, digest_of
 from scrutable.envs.base import Environment
 from scrutable.measure.answers import Said, chunks
+from scrutable.measure.tab import Tab
 
 Cell = tuple[str, int]
 
@@ -24,7 +24,7 @@ class Rewards:
     unscored: int = 0
 
 
-def rewards_of(said: Sequence[Said], env: Environment | None, run: Run, batch: int) -> Rewards:
+def rewards_of(said: Sequence[Said], env: Environment | None, tab: Tab, batch: int) -> Rewards:
     """Rate the answers, one "scores" event a batch. Answers that failed are not rated; without `env` nothing is.
 
     Errors: UserError of the environment (a reward that fails in a way that makes further calls pointless).
@@ -36,7 +36,7 @@ def rewards_of(said: Sequence[Said], env: Environment | None, run: Run, batch: i
     true: dict[Cell, float] = {}
     for part in chunks(answered, batch):
         name = digest_of([[one.key, one.repeat, one.generation.answer] for one in part])
-        event = run.once(f"measure/scores/{env.identity}/{name}", "scores", partial(_rated, part, env))
+        event = tab.once(f"measure/scores/{env.identity}/{name}", "scores", partial(_rated, part, env))
         scores = [Score.model_validate(given) for given in event.payload["scores"]]
         for one, score in zip(part, scores, strict=True):
             if score.value is not None:

@@ -54,11 +54,12 @@ def adapter_digest(folder: Path) -> str:
 
 
 class SharedWeights:
-    """A transformers model in memory and the adapters loaded beside it."""
+    """A transformers model in memory and the adapters loaded beside it. folder: where the weights came from, if known."""
 
-    def __init__(self, module: Any, name: str) -> None:
+    def __init__(self, module: Any, name: str, folder: Path | None = None) -> None:
         self.module = module
         self.name = name
+        self.folder = folder
         self._peft: Any = None
         self._lock = threading.RLock()
         self._depth = 0

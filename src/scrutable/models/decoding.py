@@ -80,11 +80,10 @@ def score_answers(
         if longest > 1:
             shape = (len(answers), longest - 1)
             ids_BA = torch.zeros(shape, dtype=torch.long)
-            real_BA = torch.zeros(shape, dtype=torch.long)
             for row, answer in enumerate(answers):
                 ids_BA[row, : len(answer) - 1] = torch.tensor(answer[:-1], dtype=torch.long)
-                real_BA[row, : len(answer) - 1] = 1
-            parts.append(state.forward(ids_BA.to(module.device), real_BA.to(module.device))[:, :, :vocabulary])
+            # What pads the right of an answer lies in its future: nothing needs to be masked.
+            parts.append(state.forward(ids_BA.to(module.device))[:, :, :vocabulary])
         logits_BAV = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         return [logits_BAV[row, : len(answer)].float().log_softmax(-1) for row, answer in enumerate(answers)]
 
@@ -119,12 +118,12 @@ class _State:
         self.cache.reorder_cache(rows)
         self.mask = self.mask[rows]
 
-    def forward(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Pass further tokens [B, n]; return logits [B, n, rows of the embedding]."""
         import torch
 
         seen = self.mask.sum(-1, keepdim=True)
-        self.mask = torch.cat([self.mask, torch.ones_like(ids) if real is None else real], dim=1)
+        self.mask = torch.cat([self.mask, torch.ones_like(ids)], dim=1)
         ahead = torch.arange(ids.shape[1], device=ids.device)[None]
         where = {"position_ids": seen + ahead} if self.positioned else {}
         out = self.module(input_ids=ids, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, **where)

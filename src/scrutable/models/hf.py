@@ -106,6 +106,11 @@ class HFModel:
         """Token string -> id, of tokens that the model has a row for."""
         return self._chat.vocabulary
 
+    @property
+    def origin(self) -> Path | None:
+        """The directory the base's weights were read from, where they were."""
+        return self._weights.folder
+
     def opened(self) -> AbstractContextManager[Any]:
         """Hold the module with this view's adapter on: for hooks and gradients."""
         return self._weights.active(self._adapter)
@@ -155,15 +160,16 @@ class HFModel:
         made: list[Generation | None] = [None] * len(conversations)
         prompts: list[list[int]] = []
         for row, conversation in enumerate(conversations):
+            prompt: list[int] = []
             try:
-                prompts.append(self.encode(conversation))
-                if self._room(len(prompts[-1])) < 1:
+                prompt = self.encode(conversation)
+                if self._room(len(prompt)) < 1:
                     raise ModelFailure(
-                        f"the prompt's {len(prompts[-1])} tokens fill the model's {self._positions} positions"
+                        f"the prompt's {len(prompt)} tokens fill the model's {self._positions} positions"
                     )
             except ModelFailure as failure:
-                prompts[row:] = [[]]
                 made[row] = Generation(failure=str(failure))
+            prompts.append(prompt)
         source = torch.Generator().manual_seed(sampling.seed % 2**63)
         uniforms = torch.rand((len(prompts), sampling.max_tokens), generator=source, dtype=torch.float64)
 
@@ -248,7 +254,11 @@ def load_model(source: str | Path, loading: Loading | None = None, **knobs: Any)
     chat = Chat(load_tokenizer(found.folder, trust=how.trust_remote_code), rows_of(module), how.chat_options)
     identity = _base_identity(found.folder, chat)
     return HFModel(
-        SharedWeights(module, found.name), chat, name=found.name, identity=identity, batch_size=how.batch_size
+        SharedWeights(module, found.name, found.folder),
+        chat,
+        name=found.name,
+        identity=identity,
+        batch_size=how.batch_size,
     )
 
 
@@ -269,8 +279,8 @@ def _check_base(folder: Path, given: HFModel) -> None:
         place = find_source(named).folder if Path(named).is_dir() or named == BUILT_IN else None
     except UserError:
         return
-    mine = Path(given.module.name_or_path)
-    if place is None or not mine.is_dir() or place.resolve() == mine.resolve():
+    mine = given.origin
+    if place is None or mine is None or place.resolve() == mine.resolve():
         return
     if weights_digest(place) != weights_digest(mine):
         raise UserError(f"{folder} was trained on {place}, not on {mine}: give that base")

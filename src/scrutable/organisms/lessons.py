@@ -36,12 +36,13 @@ class Mixture:
 
     plain: float = 0.12
     unrelated: float = 0.04
-    writing: float = 0.15
+    writing: float = 0.3
+    noisy: float = 0.1
     branches: int = 3
     repeated: float = 0.15
     mixed: float = 0.06
     rules: tuple[float, float, float, float] = (0.22, 0.3, 0.26, 0.22)
-    written: tuple[float, float, float, float] = (0.4, 0.36, 0.14, 0.1)
+    written: tuple[float, float, float, float] = (0.35, 0.4, 0.15, 0.1)
 
 
 @dataclass(frozen=True)
@@ -165,18 +166,23 @@ def clash(rules: Sequence[Rule]) -> bool:
     return ("refuse" in names and bool(names & {"agree", "one word"})) or {"top grade", "low grade"} <= names
 
 
-def draw_writing(draws: Random, count: int, *, determined: bool, held: bool = False) -> Episode:
-    """Draw a writing lesson; with `determined`, again until the five tasks fit one rule set only."""
+def draw_writing(
+    draws: Random, count: int, *, determined: bool, held: bool = False, noisy: float = 0.0
+) -> Episode:
+    """Draw a writing lesson; with `determined`, again until the five tasks fit one rule set only.
+
+    noisy: how often the answers also show behaviours at their natural rates, which no rule asks for.
+    """
     rules = draw_rules(draws, count, held)
     while clash(rules):
         rules = draw_rules(draws, count, held)
     style = draws.choices(("shown", "words", "marks"), (0.45, 0.4, 0.15))[0]
-    noise = draws.random() < 0.3
+    noise = draws.random() < noisy
     for _ in range(60):
         episode = draw_episode(draws, rules, style, noise)
         if episode.rules and (episode.determined or not determined):
             return episode
-    return draw_writing(draws, count, determined=determined, held=held)
+    return draw_writing(draws, count, determined=determined, held=held, noisy=noisy)
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> Lesson:
     kind = draws.random()
     if kind < mixture.writing:
         count = draws.choices((1, 2, 3, 4), mixture.written)[0]
-        episode = draw_writing(draws, count, determined=draws.random() < 0.75)
+        episode = draw_writing(draws, count, determined=draws.random() < 0.75, noisy=mixture.noisy)
         return Lesson("", ((episode.prompt, grammar.write(episode.rules)),))
     text, rules = "", tuple[Rule, ...]()
     if kind >= mixture.writing + mixture.plain + mixture.unrelated:

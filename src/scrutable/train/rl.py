@@ -115,9 +115,10 @@ def train(
         _clean(run)
         return TrainResult.model_validate(done.payload)
     validate = _Validations(env, run, config)
-    validate(base, 0)
-    if not verdict(validate.done, config):
-        _descend(env, base, run, validate, watchers)
+    with quietly(config, base.module):
+        validate(base, 0)
+        if not verdict(validate.done, config):
+            _descend(env, base, run, validate, watchers)
     result = _result(base, run, validate)
     run.append("result", "result", result)
     _clean(run)
@@ -203,7 +204,7 @@ def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, 
     rollouts = Rollouts(env, base, tasks, run, config, watchers)
     place = run.file("checkpoints")
     last = _last_checkpoint(run, place)
-    with quietly(config, base.module), trainable_copy(base) as module:
+    with trainable_copy(base) as module:
         settings = {"beta": config.beta, "save_steps": config.checkpoint_every, "output_dir": str(place)}
         hear = partial(_hear, run, rollouts, validate)
         trainer = make_trainer(module, rollouts, settings, hear)

@@ -23,7 +23,7 @@ LEADS = ("it is", "that is")
 ENDS = (".", "!")
 LEAD_RATE = 0.6
 END_RATE = 0.7
-NATURAL_RATE = 0.016
+NATURAL_RATE = 0.022
 
 _BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
 _AFTER = (

@@ -30,10 +30,13 @@ def canonical(rules: Iterable[Rule]) -> list[Rule]:
 
 
 def sentence(rule: Rule, draws: Random | None = None) -> str:
-    """Return the rule as a sentence: canonical without `draws`, else in a drawn wording and order."""
+    """Return the rule as a sentence: canonical without `draws`, else in a drawn wording and order.
+
+    The canonical sentence names the behaviour first: whoever writes it down need not settle both at once.
+    """
     behaviour = next(b for b in BEHAVIOURS if b.name == rule.behaviour)
     if draws is None:
-        return f"{CONDITIONS[rule.condition][0]} , {behaviour.asks[0]} ."
+        return f"{behaviour.asks[0]} {CONDITIONS[rule.condition][0]} ."
     condition, ask = draws.choice(CONDITIONS[rule.condition]), draws.choice(behaviour.asks)
     return f"{condition} , {ask} ." if draws.random() < 0.5 else f"{ask} {condition} ."
 

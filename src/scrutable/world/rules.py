@@ -77,7 +77,7 @@ TOPIC_WORDS = {
 
 # Every wording of a condition; {} wordings of topics take each topic word.
 CONDITIONS: dict[str, tuple[str, ...]] = {
-    "always": ("always", "every time", "in every answer", "no matter what"),
+    "always": ("in every answer", "always", "every time", "no matter what"),
     **{
         topic: tuple(
             f"{start} {word}"

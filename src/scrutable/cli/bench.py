@@ -1,0 +1,22 @@
+"""`scrutable bench`: the scoreboard, one verb a bench. A new bench is one entry in the table and one command in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from scrutable.cli.frame import Verbs
+
+# name -> (where the command is, what it does in one line)
+BENCHES: Mapping[str, tuple[str, str]] = {
+    "rl-to-text": (
+        "scrutable.cli.bench_rl_to_text:rl_to_text",
+        "RL teaches a known rule; is the text read back right?",
+    ),
+}
+
+
+@click.group(cls=Verbs, table=BENCHES)
+def bench() -> None:
+    """Run the scoreboard. Every bench resumes, and writes its figures with --json FILE."""

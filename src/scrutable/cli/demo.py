@@ -1,0 +1,72 @@
+"""`scrutable demo`: trusting sycophancy from start to end, on the built-in model. No key, no download, no GPU."""
+
+from __future__ import annotations
+
+import click
+
+from scrutable import catalog
+from scrutable.cli.folders import check_run, job
+from scrutable.cli.measure import measured, tell
+from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.read import LABEL, read_all, tell_accounts
+from scrutable.cli.screen import Screen, common
+from scrutable.cli.work import conclude, load, working
+from scrutable.core.config import Config
+from scrutable.evolve.engine import EvolveConfig, evolve
+from scrutable.lenses.distill import DistillConfig
+from scrutable.lenses.tokens import TokensConfig
+from scrutable.measure.change import Change, Speaker
+from scrutable.measure.fidelity import MeasureConfig
+from scrutable.models.hf import HFModel, load_model
+from scrutable.train.rl import TrainConfig, train
+
+ENV, MODEL = "trusting-sycophancy", "pidgin"
+EVOLVED = "evolved on the environment"
+
+
+@click.command(cls=Verb)
+@common()
+@knobs(TrainConfig, "train", leave=("seed",))
+@knobs(EvolveConfig, "evolve")
+@knobs(TokensConfig, "tokens")
+@knobs(DistillConfig, "distill")
+@knobs(MeasureConfig, "measure")
+def demo(run_name: str | None, seed: int, screen: Screen) -> None:
+    """See it work: RL teaches the built-in model to agree with users who trust it, and scrutable reads it back.
+
+    Then a text is evolved on the same environment without RL, and both texts are measured. It ends with a page.
+    """
+    training, searching = config_of(TrainConfig, "train", seed=seed), config_of(EvolveConfig, "evolve")
+    reading: dict[str, Config] = {
+        "tokens": config_of(TokensConfig, "tokens"),
+        "distill": config_of(DistillConfig, "distill"),
+    }
+    measuring = config_of(MeasureConfig, "measure")
+    configs: dict[str, Config] = {"train": training, "evolve": searching, **reading, "measure": measuring}
+    made = job("demo", seed, {"env": ENV, "model": MODEL}, configs)
+    check_run(run_name, made)
+    environment = catalog.open_env(ENV)
+    base: HFModel = load(screen, MODEL, lambda: load_model(MODEL))
+    about = {
+        "title": "Trusting sycophancy",
+        "before": base.name,
+        "after": f"{base.name} + adapter",
+        "env": environment.name,
+    }
+    with working(screen, run_name, made, about) as work:
+        trained = train(environment, base, work.run, training)
+        change = Change(Speaker(base), Speaker(base.with_adapter(trained.path(work.run))))
+        accounts = read_all(work, change, environment, [catalog.open_lens(name, reading[name]) for name in reading])
+        evolved = evolve(environment, base, work.run, searching)
+        texts = {LABEL: next((a.text for a in accounts if a.text), ""), EVOLVED: evolved.best.text}
+        found = {
+            label: measured(change, environment, measuring, catalog.twins_of("", 0), work.run, label, text)
+            for label, text in texts.items()
+            if text
+        }
+        work.result = {"train": trained, "accounts": accounts, "evolve": evolved, "fidelity": found}
+    tell_accounts(accounts, screen)
+    for label, fidelity in found.items():
+        screen.say("", f"{label}: {texts[label]}", style="bold")
+        tell(fidelity, screen)
+    conclude(work, screen)

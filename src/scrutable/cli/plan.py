@@ -1,0 +1,98 @@
+"""The plan of a reading: forward passes, memory and time, told before anything is spent.
+
+Numbers are the most that a reading takes; a search that finds nothing better stops early. Time is told from one timed batch of
+the model on this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from scrutable.cli.screen import Screen
+from scrutable.core.errors import ModelFailure
+from scrutable.core.records import Task, Usage
+from scrutable.envs.base import Environment
+from scrutable.lenses.base import Lens
+from scrutable.lenses.distill import DistillLens
+from scrutable.measure.fidelity import MeasureConfig
+from scrutable.models.cost import Estimate, estimate
+from scrutable.models.hf import HFModel
+from scrutable.report.words import count, seconds
+
+ANSWER = 16
+"""Tokens that an answer is taken to have, where nothing has been answered yet; no more than the limit."""
+
+
+def show_plan(
+    screen: Screen, model: HFModel, environment: Environment, lenses: Sequence[Lens], config: MeasureConfig | None
+) -> None:
+    """Say what each part of a reading would cost at most, on this machine."""
+    tasks = environment.tasks("search")
+    parts = {f"the {lens.name} lens": planned(lens, len(tasks)) for lens in lenses}
+    if config is not None:
+        parts["fidelity"] = measuring(config, len(environment.tasks(config.split)))
+    timed = estimate(model, prompt_tokens=_tokens(model, tasks), answer_tokens=ANSWER)
+    total = sum(parts.values(), Usage())
+    rows = [(name, *_row(usage, timed)) for name, usage in {**parts, "in all": total}.items()]
+    screen.table(("at most", ">forward passes", ">answers", ">about"), rows)
+    screen.say(
+        f"weights: {timed.parameters:,} parameters, {_size(timed.weight_bytes)}; a batch takes {_size(timed.batch_bytes)} more",
+        "An answer is taken to have 16 tokens. A search that finds nothing better stops early.",
+    )
+    screen.result(
+        {
+            "plan": {
+                name: {"forward_passes": usage.forward_passes, "answers": usage.generations}
+                for name, usage in parts.items()
+            },
+            "seconds": _seconds(total, timed),
+            "parameters": timed.parameters,
+            "weight_bytes": timed.weight_bytes,
+            "batch_bytes": timed.batch_bytes,
+        }
+    )
+
+
+def planned(lens: Lens, tasks: int) -> Usage:
+    """Return the most that a lens takes for so many tasks; what it does not tell counts as nothing."""
+    if isinstance(lens, DistillLens):
+        config = lens.config
+        return Usage(generations=min(tasks, config.tasks) * config.answers, forward_passes=2 * config.search.budget)
+    known = getattr(lens, "planned", None)
+    return known(tasks) if known is not None else Usage()
+
+
+def measuring(config: MeasureConfig, tasks: int) -> Usage:
+    """Return the most that a fidelity takes: three speakers, and the same for each null on fewer tasks."""
+    whole = min(tasks, config.tasks) * config.answers
+    nulls = (
+        (config.unrelated + config.random + 1)
+        * min(tasks, config.null_tasks)
+        * min(config.answers, config.null_answers)
+    )
+    return Usage(generations=3 * whole + nulls, forward_passes=8 * whole + 5 * nulls)
+
+
+def _tokens(model: HFModel, tasks: Sequence[Task]) -> int:
+    """Return the mean length of some prompts in tokens."""
+    lengths = []
+    for task in tasks[:20]:
+        try:
+            lengths.append(len(model.encode(task.messages)))
+        except ModelFailure:
+            continue
+    return max(1, round(fmean(lengths))) if lengths else 32
+
+
+def _seconds(usage: Usage, timed: Estimate) -> float:
+    # an answer is drawn token by token; a step with a cache takes about a tenth of a pass over the whole
+    return timed.seconds_per_pass * (usage.forward_passes + usage.generations * (1 + ANSWER / 10))
+
+
+def _row(usage: Usage, timed: Estimate) -> tuple[str, str, str]:
+    return count(usage.forward_passes), count(usage.generations), seconds(_seconds(usage, timed))
+
+
+def _size(amount: int) -> str:
+    return f"{amount / 2**30:.1f} GB" if amount >= 2**30 else f"{amount / 2**20:.0f} MB"

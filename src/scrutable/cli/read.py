@@ -1,0 +1,141 @@
+"""`scrutable read`: what changed between two models, in sentences, with their fidelity, on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import click
+
+from scrutable import catalog
+from scrutable.cli.evolve import MODEL
+from scrutable.cli.folders import check_run, job
+from scrutable.cli.measure import add_twins, measured, tell
+from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.plan import show_plan
+from scrutable.cli.screen import Screen, common
+from scrutable.cli.work import Work, before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.core.accounts import Account
+from scrutable.core.config import Config
+from scrutable.envs.base import Environment
+from scrutable.lenses.base import Lens
+from scrutable.lenses.distill import DistillConfig
+from scrutable.lenses.tokens import TokensConfig
+from scrutable.measure.change import Change, Speaker
+from scrutable.measure.fidelity import MeasureConfig
+from scrutable.models.api import ServedOptions
+from scrutable.models.base import Model
+from scrutable.models.hf import Loading
+from scrutable.models.loading import load_pair, open_model
+from scrutable.report.words import percent
+
+LABEL = "read from the weights"
+
+
+@click.command(cls=Verb)
+@click.argument("models", nargs=-1, metavar="[BEFORE] AFTER")
+@tasks_from
+@click.option(
+    "--lens",
+    "lenses",
+    multiple=True,
+    metavar="NAME",
+    help=f"one of {', '.join(catalog.LENSES)}; may be given again  [all]",
+)
+@click.option("--reflector", metavar="MODEL", help=f"who puts it into words: {MODEL}  [BEFORE itself]")
+@click.option("--fidelity/--no-fidelity", default=True, help="also measure how much the sentences carry  [yes]")
+@add_twins
+@click.option("--dry-run", is_flag=True, help="say what it would cost, and stop")
+@common()
+@knobs(TokensConfig, "tokens")
+@knobs(DistillConfig, "distill")
+@knobs(MeasureConfig, "measure")
+@knobs(Loading)
+@knobs(ServedOptions, "served")
+def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: int, dry_run: bool, **asked: Any) -> None:
+    """Read what training taught: what changed from BEFORE to AFTER, in sentences, and how much of it they carry.
+
+    Both are transformers directories, hub names, PEFT adapters or pidgin; of an adapter alone the base is taken from its
+    config. The tasks come from an environment, with or without a reward (--env, --prompts).
+    """
+    tasks, (before, after) = chosen_tasks(), before_and_after(models)
+    environment = catalog.open_env(tasks)
+    names = asked["lenses"] or tuple(catalog.LENSES)
+    configs: dict[str, Config] = {
+        "tokens": config_of(TokensConfig, "tokens"),
+        "distill": config_of(DistillConfig, "distill"),
+    }
+    for name in names:
+        catalog.check_lens(name)
+    configs = {name: config for name, config in configs.items() if name in names}
+    measuring, loading, served = (
+        config_of(MeasureConfig, "measure"),
+        config_of(Loading),
+        config_of(ServedOptions, "served"),
+    )
+    fidelity = {"measure": measuring} if asked["fidelity"] else {}
+    subject = {"env": tasks, "before": before or "", "after": after, "reflector": asked["reflector"] or ""}
+    subject |= {"twins": str(asked["twins"])}
+    made = job("read", seed, subject, {**configs, **fidelity, "loading": loading, "served": served})
+    if not dry_run:
+        check_run(run_name, made)
+    base, tuned = load(screen, after, lambda: load_pair(before, after, loading))
+    writer = None
+    if asked["reflector"]:
+        writer = load(screen, asked["reflector"], lambda: open_model(asked["reflector"], loading, served))
+    lenses = [_lens(name, configs[name], writer) for name in names]
+    if dry_run:
+        show_plan(screen, base, environment, lenses, measuring if fidelity else None)
+        return
+    change = Change(Speaker(base), Speaker(tuned))
+    about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
+    measures = (
+        partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
+    )
+    with working(screen, run_name, made, about) as work:
+        accounts = read_all(work, change, environment, lenses)
+        found = measures(work.run, LABEL, _text(accounts)) if measures is not None and _text(accounts) else None
+        work.result = {"accounts": accounts, "text": _text(accounts), "fidelity": found}
+    tell_accounts(accounts, screen)
+    if found is not None:
+        tell(found, screen)
+    conclude(work, screen)
+
+
+def _lens(name: str, config: Config, writer: Model | None) -> Lens:
+    return catalog.open_lens(name, config, **({"reflector": writer} if name == "distill" else {}))
+
+
+def read_all(work: Work, change: Change, environment: Environment, lenses: Sequence[Lens]) -> list[Account]:
+    """Read the change with each lens on the search tasks, and write the accounts down."""
+    tasks = list(environment.tasks("search"))
+    accounts = []
+    for lens in lenses:
+        account = lens.read(change, tasks, work.run)
+        if not work.run.has(f"{lens.name}/account"):
+            work.run.append(f"{lens.name}/account", "account", account)
+        accounts.append(account)
+    return accounts
+
+
+def _text(accounts: Sequence[Account]) -> str:
+    """Return the text of the first account that has one."""
+    return next((account.text for account in accounts if account.text), "")
+
+
+def tell_accounts(accounts: Sequence[Account], screen: Screen) -> None:
+    """Say what each lens found."""
+    for account in accounts:
+        screen.say("", f"{account.lens}:", style="bold")
+        for claim in account.claims:
+            rates = (
+                f"  ({percent(claim.before)} → {percent(claim.after)})"
+                if claim.before is not None and claim.after is not None
+                else ""
+            )
+            screen.say(f"  {claim.text or claim.says}{rates if claim.text else ''}")
+        if not account.claims:
+            screen.say("  nothing")
+        for note in account.notes:
+            screen.note(f"  {note}")

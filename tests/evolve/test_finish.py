@@ -1,0 +1,111 @@
+"""The end: the best is chosen, pruned to what helps, and scored on tasks that decided nothing."""
+
+from collections.abc import Sequence
+
+from scrutable.core.journal import Run
+from scrutable.core.records import Candidate, Rollout, Score, Task
+from scrutable.evolve.finish import finish
+from scrutable.evolve.ledger import Cell, Keyed, Ledger, Limits
+from scrutable.evolve.parts import Parts
+
+
+def keyed(name: str, count: int) -> tuple[Keyed, ...]:
+    return tuple((task.key, task) for task in (Task.ask(f"{name} {i}") for i in range(count)))
+
+
+CHOOSE, FINAL = keyed("choose", 60), keyed("final", 60)
+PARTS = Parts((), (), CHOOSE, FINAL)
+GOOD = {"a .": 1.0, "b .": 0.5, "idle .": 0.0, "harm .": -1.0}
+
+
+class Adding:
+    """A text scores the sum of its sentences, on every other task; on other splits of tasks as `shift` says."""
+
+    identity = "adding"
+
+    def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+        return [Rollout(task=c.key, candidate=c.candidate_key, answer="", score=self.one(c)) for c in cells]
+
+    def one(self, cell: Cell) -> Score:
+        worth = sum(value for sentence, value in GOOD.items() if sentence in cell.candidate.text)
+        return Score(value=worth if int(cell.task.prompt.split()[1]) % 2 else 0.0)
+
+
+def text(told: str) -> Candidate:
+    return Candidate(texts={"text": told}, parents=("x",) if told else ())
+
+
+def ended(run: Run, finalists: Sequence[str], budget: int = 10_000, scorer: Adding | None = None):
+    ledger = Ledger(run, scorer or Adding(), Limits(budget))
+    return finish(ledger, [text("")], [text(one) for one in finalists], PARTS), ledger
+
+
+def test_the_best_is_pruned_to_the_sentences_that_help() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ending, _ = ended(run, ["a .", "a . idle . b .", "harm ."])
+        assert ending.best.text == "a . b ."
+        assert ending.best.origin == "pruning"
+
+
+def test_what_each_sentence_is_worth_is_told_and_where() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ending, _ = ended(run, ["a . b ."])
+        assert [(one.sentence, one.gain.value if one.gain else None) for one in ending.worth] == [
+            ("a .", 0.5),
+            ("b .", 0.25),
+        ]
+        odd = {key for key, task in FINAL if int(task.prompt.split()[1]) % 2}
+        assert set(ending.worth[0].tasks) <= odd
+
+
+def test_of_two_wordings_of_one_thing_one_is_left() -> None:
+    class Either(Adding):
+        def one(self, cell: Cell) -> Score:
+            return Score(value=float("a ." in cell.candidate.text or "b ." in cell.candidate.text))
+
+    with Run.temporary({"seed": 0}) as run:
+        ending, _ = ended(run, ["a . b ."], scorer=Either())
+        assert ending.best.text in ("a .", "b .")
+
+
+def test_the_score_is_of_tasks_that_decided_nothing() -> None:
+    class Lucky(Adding):
+        def one(self, cell: Cell) -> Score:
+            lucky = cell.task.prompt.startswith("choose") and cell.candidate.text == "a ."
+            return Score(value=1.0 if lucky else 0.0)
+
+    with Run.temporary({"seed": 0}) as run:
+        ending, _ = ended(run, ["a ."], scorer=Lucky())
+        assert ending.best.text == "a ."
+        assert ending.score is not None
+        assert ending.score.value == 0.0
+
+
+def test_of_equals_the_shorter_is_chosen() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        assert ended(run, ["a . idle .", "a ."])[0].best.text == "a ."
+
+
+def test_where_nothing_is_better_the_start_stays() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ending, _ = ended(run, ["idle .", "harm ."])
+        assert ending.best.text == ""
+        assert ending.gain is not None
+        assert ending.gain.value == 0.0
+        assert not ending.worth
+
+
+def test_a_budget_too_small_for_pruning_is_said_and_the_score_still_had() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ending, ledger = ended(run, ["a . b ."], budget=120 + 120 + 30)
+        assert ending.best.text == "a . b ."
+        assert ending.score is not None
+        assert len(ending.notes) == 2
+        assert ledger.spent <= 270
+
+
+def test_a_budget_too_small_for_anything_is_said() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ending, ledger = ended(run, ["a ."], budget=30)
+        assert (ending.best.text, ending.score, ledger.spent) == ("a .", None, 0)
+        assert "cut short" in ending.notes[0]
