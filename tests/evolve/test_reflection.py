@@ -37,9 +37,9 @@ class Answering:
 
     name = identity = "answering"
 
-    def __init__(self, *answers: Generation | str, directory: Path | None = None) -> None:
+    def __init__(self, *answers: Generation | str, origin: Path | None = None) -> None:
         self.answers = [a if isinstance(a, Generation) else Generation(answer=a) for a in answers]
-        self.directory = directory
+        self.origin = origin
         self.asked: list[tuple[str, Sampling]] = []
 
     def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Generation]:
@@ -55,11 +55,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_both_writers_are_proposers(folder: Path) -> None:
     assert isinstance(proposer_for(Answering("a")), Proposer)
-    assert isinstance(proposer_for(Answering("a", directory=folder)), Proposer)
+    assert isinstance(proposer_for(Answering("a", origin=folder)), Proposer)
 
 
 def test_the_models_directory_says_how_it_is_asked(folder: Path) -> None:
-    model = Answering("always , be brief .", directory=folder)
+    model = Answering("always , be brief .", origin=folder)
     writer = proposer_for(model)
     assert isinstance(writer, RuleWriter)
     writer.propose({"text": ""}, "text", ITEMS, seed=7)
@@ -73,7 +73,7 @@ def test_the_models_directory_says_how_it_is_asked(folder: Path) -> None:
 
 
 def test_braces_in_tasks_are_left_alone(folder: Path) -> None:
-    model = Answering("a .", directory=folder)
+    model = Answering("a .", origin=folder)
     item = Item(prompt="{answer} {0}", answer="{feedback}", feedback="good .")
     proposer_for(model).propose({"text": ""}, "text", [item], seed=0)
     assert model.asked[0][0].startswith("task : {answer} {0} answer : {feedback} rater : good .")
@@ -82,7 +82,7 @@ def test_braces_in_tasks_are_left_alone(folder: Path) -> None:
 def test_a_rule_writers_answers_are_texts_each_once_most_votes_first(folder: Path) -> None:
     cut = Generation(answer="when dawn ,", complete=False)
     broken = Generation(failure="model: out of memory")
-    model = Answering(" b . ", "a .", "b .", "", cut, broken, "b .", "a .", directory=folder)
+    model = Answering(" b . ", "a .", "b .", "", cut, broken, "b .", "a .", origin=folder)
     found = proposer_for(model).propose({"text": ""}, "text", ITEMS, seed=0)
     assert found.texts == ("b .", "a .")
     assert found.votes == (3, 2)
@@ -94,21 +94,21 @@ def test_a_rule_writers_answers_are_texts_each_once_most_votes_first(folder: Pat
 
 
 def test_samples_are_drawn_in_one_call(folder: Path) -> None:
-    model = Answering("a .", directory=folder)
+    model = Answering("a .", origin=folder)
     proposer_for(model, ReflectConfig(samples=3)).propose({"text": ""}, "text", ITEMS, seed=0)
     assert len(model.asked) == 3
 
 
 def test_what_writing_cost_is_told(folder: Path) -> None:
     one = Generation(answer="a .", usage=Usage(generations=1, answer_tokens=2))
-    found = proposer_for(Answering(one, directory=folder)).propose({"text": ""}, "text", ITEMS, seed=0)
+    found = proposer_for(Answering(one, origin=folder)).propose({"text": ""}, "text", ITEMS, seed=0)
     assert found.usage == Usage(generations=8, answer_tokens=16)
 
 
 def test_a_malformed_format_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "reflection.json").write_text('{"item": 3}')
     with pytest.raises(UserError, match=r"reflection\.json"):
-        proposer_for(Answering("a", directory=tmp_path))
+        proposer_for(Answering("a", origin=tmp_path))
 
 
 def test_a_model_without_a_directory_is_asked_in_english() -> None:

@@ -77,7 +77,7 @@ class ToyOpen:
         self.name = "tuned" if built_in else "base"
         self.vocabulary = VOCABULARY
         self.passes = 0
-        self.directory = folder
+        self.origin = folder
         if folder is not None:
             (folder / "reflection.json").write_text(json.dumps(FORMAT))
 

@@ -22,7 +22,7 @@ from scrutable.cli.screen import Screen, common
 def rl_to_text(folder: str, screen: Screen) -> None:
     """Run every case, each in a run folder of its own; killed, it goes on where it stopped."""
     place: Path = folder_of(folder)
-    found = benching.rl_to_text(config_of(benching.RlToTextConfig), place, lambda line: screen.say(line))
+    found = benching.rl_to_text(config_of(benching.RlToTextConfig), place, screen.say)
     screen.say("")
     screen.table(("figure", ">value"), ((name, _short(value)) for name, value in found.items() if name != "cases"))
     screen.result(found)

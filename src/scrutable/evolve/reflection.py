@@ -98,11 +98,9 @@ def proposer_for(
 
 
 def directory_of(model: Model) -> Path | None:
-    """Return the directory that a model was loaded from, or None (a served model)."""
-    place = getattr(model, "directory", None)
-    if place is None:
-        place = getattr(getattr(model, "module", None), "name_or_path", None)
-    return Path(place) if isinstance(place, str | Path) and str(place) and Path(place).is_dir() else None
+    """Return the directory that a model's weights were read from (its `origin`), or None (a served model)."""
+    place = getattr(model, "origin", None)
+    return Path(place) if isinstance(place, str | Path) and Path(place).is_dir() else None
 
 
 class RuleFormat(Record):

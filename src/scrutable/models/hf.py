@@ -190,7 +190,10 @@ class HFModel:
             for row, answer in zip(rows, answers, strict=True):
                 made[row] = self._generation(answer, len(prompts[row]), seconds)
 
-        _batched([row for row in range(len(prompts)) if made[row] is None], prompts, self.batch_size, work)
+        asked = [row for row in range(len(prompts)) if made[row] is None]
+        tight = {row for row in asked if self._room(len(prompts[row])) < sampling.max_tokens}
+        _batched([row for row in asked if row not in tight], prompts, self.batch_size, work)
+        _batched(sorted(tight), prompts, 1, work)  # alone: where one must stop early, its neighbours need not
         return [generation for generation in made if generation is not None]
 
     def logprobs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:

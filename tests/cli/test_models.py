@@ -1,0 +1,133 @@
+"""Verbs on tiny models: from the typed line to the page, and the same again from the same folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Called
+from tests.tiny import tiny_adapter, tiny_model
+
+pytestmark = pytest.mark.medium
+Call = Callable[..., Called]
+
+ROWS = """
+rows = [{"prompt": f"what is the {a} of {b} ?"} for a in ("capital", "color", "animal", "sky", "grass", "top")
+        for b in ("france", "rome", "paris", "berlin", "cat", "dog", "red", "blue")]
+
+
+def reward(completions, **kwargs):
+    return [float("paris" in answer.split()) for answer in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    place = tmp_path_factory.mktemp("pair")
+    base = tiny_model(place / "base")
+    return str(base), str(tiny_adapter(base, place / "adapter"))
+
+
+@pytest.fixture
+def env(call: Call) -> str:
+    Path("rows.py").write_text(ROWS)
+    return "rows.py"
+
+
+def result_of(call: Call, *words: str) -> dict[str, object]:
+    said = call(*words, "--json", "out.json")
+    assert said.code == 0, said.err
+    found: dict[str, object] = json.loads(Path("out.json").read_text())
+    assert Path(str(found["page"])).exists()
+    return found
+
+
+def events(found: dict[str, object]) -> int:
+    return len((Path(str(found["run"])) / "events.jsonl").read_text().splitlines())
+
+
+TRAIN = ("--steps", "2", "--group", "2", "--tasks-per-step", "2", "--max-tokens", "4", "--validate-every", "1")
+
+
+def test_train_saves_an_adapter_and_the_same_command_shows_what_stands(
+    call: Call, env: str, pair: tuple[str, str]
+) -> None:
+    words = ("train", env, "--model", pair[0], *TRAIN)
+    first = result_of(call, *words)
+    assert (Path(str(first["adapter"])) / "adapter_model.safetensors").exists()
+    before = events(first)
+    assert result_of(call, *words) == first
+    assert events(first) == before
+
+
+def test_a_named_run_with_other_knobs_is_refused_by_their_names(call: Call, env: str, pair: tuple[str, str]) -> None:
+    words = ("train", env, "--model", pair[0], *TRAIN, "--run", "mine")
+    result_of(call, *words)
+    said = call(*words, "--learning-rate", "0.01")
+    assert said.code == 2
+    assert "train.learning_rate" in said.err
+
+
+MEASURE = (
+    "--tasks",
+    "6",
+    "--answers",
+    "1",
+    "--max-tokens",
+    "4",
+    "--unrelated",
+    "2",
+    "--random",
+    "1",
+    "--null-tasks",
+    "4",
+)
+
+
+def test_measure_prints_shares_with_their_nulls(call: Call, env: str, pair: tuple[str, str]) -> None:
+    said = call("measure", "say paris", *pair, "--env", env, *MEASURE)
+    assert said.code == 0
+    assert "KL recovered" in said.out
+    assert "unrelated, 95th" in said.out
+
+
+def test_measure_of_an_identical_pair_prints_no_share(call: Call, env: str, pair: tuple[str, str]) -> None:
+    said = call("measure", "say paris", pair[0], pair[0], "--env", env, *MEASURE)
+    assert said.code == 0
+    assert "Nothing measurable changed, so no share is printed." in said.out
+    assert "%" not in said.out
+
+
+def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env: str, pair: tuple[str, str]) -> None:
+    knobs = ("--tokens-tasks", "12", "--tokens-answers", "1", "--tokens-max-tokens", "4", "--distill-tasks", "12")
+    more = ("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-rounds", "1")
+    sizes = tuple(f"--measure-{word.removeprefix('--')}" if word.startswith("--") else word for word in MEASURE)
+    found = result_of(call, "read", pair[1], "--env", env, *knobs, *more, *sizes)
+    assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill"]  # type: ignore[index,attr-defined]
+
+
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(call: Call, env: str, pair: tuple[str, str]) -> None:
+    said = call("read", pair[1], "--env", env, "--dry-run")
+    assert said.code == 0
+    assert all(word in said.out for word in ("forward passes", "the tokens lens", "the distill lens", "fidelity", "MB"))
+    assert not Path("runs").exists()
+
+
+def test_prompts_without_a_reward_are_enough_to_measure(call: Call, pair: tuple[str, str]) -> None:
+    Path("prompts.txt").write_text("\n".join(f"what is {word} ?" for word in range(19)))
+        "\n".join(
+            f"what is {word} ?"
+            for word in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s"]
+        )
+    )
+    said = call("measure", "say paris", *pair, "--prompts", "prompts.txt", *MEASURE)
+    assert said.code == 0, said.err
+    assert "reward" not in said.out
+
+
+def test_evolve_writes_its_text(call: Call, env: str, pair: tuple[str, str]) -> None:
+    sizes = ("--budget", "150", "--pool", "6", "--keep", "6", "--explore", "3", "--rounds", "1", "--max-tokens", "4")
+    found = result_of(call, "evolve", env, "--model", pair[0], *sizes, "--reflect-max-tokens", "8")
+    assert "text" in found
