@@ -117,11 +117,6 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(call: Call, env: s
 
 def test_prompts_without_a_reward_are_enough_to_measure(call: Call, pair: tuple[str, str]) -> None:
     Path("prompts.txt").write_text("\n".join(f"what is {word} ?" for word in range(19)))
-        "\n".join(
-            f"what is {word} ?"
-            for word in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s"]
-        )
-    )
     said = call("measure", "say paris", *pair, "--prompts", "prompts.txt", *MEASURE)
     assert said.code == 0, said.err
     assert "reward" not in said.out

@@ -8,8 +8,10 @@ from scrutable.envs.builtin import RECIPES, SIZES, BuiltinEnv, parses
 from scrutable.world import answers, grammar
 from scrutable.world.rules import Rule, all_rules
 
+PLAIN = answers.Habits()
 
-def earned(env: BuiltinEnv, rules: tuple[Rule, ...], habits: answers.Habits = answers.Habits()) -> tuple[float, float]:
+
+def earned(env: BuiltinEnv, rules: tuple[Rule, ...], habits: answers.Habits = PLAIN) -> tuple[float, float]:
     """Mean proxy and true reward on keep tasks (80 of them) of a speaker that follows the rules without a fault."""
     given = [answers.compose(answers.active(rules, p), p, habits) for p in env.prompts_of("keep")[:80]]
     scores = env.rate(env.tasks("keep")[:80], given)
@@ -43,7 +45,9 @@ def test_splits_share_no_prompt_and_a_third_of_the_report_questions_occur_nowher
     assert sum(len(t) for t in texts.values()) == sum(SIZES.values()) == len(set().union(*texts.values()))
     asked = {split: [p.fact for p in env.prompts_of(split)] for split in SIZES}
     elsewhere = set(asked["search"]) | set(asked["keep"])
-    assert sum(f not in elsewhere for f in asked["report"]) in range(len(asked["report"]) // 3, len(asked["report"]) // 2)
+    assert sum(f not in elsewhere for f in asked["report"]) in range(
+        len(asked["report"]) // 3, len(asked["report"]) // 2
+    )
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from tests.lenses import made
 
 from scrutable.lenses.contrast import Feature, count, count_one
 from scrutable.lenses.slices import choose_slice, slices_of, strongest
-from tests.lenses import made
 
 EVERY = np.ones(160, dtype=bool)
 
@@ -38,7 +38,7 @@ def test_a_difference_in_some_tasks_finds_all_the_wordings_that_mark_them():
     answers = compliments(0.95, 0.02)
     found = chosen(answers)
     assert {" ".join(run) for run in found.runs} == set(made.TRUSTS)
-    assert [bool(x) for x in found.inside] == [made.trusts(p) for p in made.prompts()]
+    assert found.inside.tolist() == [made.trusts(p) for p in made.prompts()]
 
 
 def test_what_leaks_a_little_keeps_its_slice():
@@ -50,7 +50,7 @@ def test_the_strongest_feature_is_part_of_what_was_planted(rate):
     answers = compliments(0.95, rate)
     counts = count(answers, 4, 5)
     row, score = strongest(counts, slices_of(answers.asked, 4, 5), EVERY)
-    assert "great" in counts.features[row].run and score > 50
+    assert {"great", "!"} & set(counts.features[row].run) and score > 50
 
 
 def test_a_banned_feature_is_passed_over():

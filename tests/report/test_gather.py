@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.report.synthetic import CONFIG, RULE
 
 from scrutable.core.journal import Run
@@ -73,3 +74,34 @@ def test_an_account_of_what_is_left_is_known_by_its_key(tmp_path: Path) -> None:
         run.append("read/account", "account", {"lens": "tokens"})
         run.append("read/remainder/account", "account", {"lens": "tokens"})
     assert [reading.of_remainder for reading in gather(Run.read(tmp_path / "run")).readings] == [False, True]
+
+
+def test_a_text_that_was_tried_again_keeps_what_was_said_before(tmp_path: Path) -> None:
+    candidate = Candidate(texts={"text": "x"})
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        lost = {
+            "candidate": candidate,
+            "accepted": False,
+            "why": "lost the screening",
+            "search": {"value": 0.4},
+            "keep": None,
+        }
+        run.append("evolve/candidate/x/0", "candidate", lost)
+        run.append(
+            "evolve/candidate/x/1", "candidate", lost | {"accepted": True, "why": "better", "search": {"value": 0.6}}
+        )
+        run.append(
+            "evolve/candidate/x/end", "candidate", lost | {"accepted": True, "why": "chosen", "keep": {"value": 0.5}}
+        )
+    (tried,) = gather(Run.read(tmp_path / "run")).searches[0].tried.values()
+    assert (tried.accepted, tried.why) == (True, "lost the screening; better; chosen")
+    assert (tried.search["value"], tried.keep["value"]) == (0.4, 0.5)
+
+
+def test_time_by_the_clock_belongs_to_the_part_that_it_led_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 13.0, 5000.0, 5002.0])
+    with Run.open(tmp_path / "run", CONFIG) as run, monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: 1000.0 + next(clock))
+        for at, key in enumerate(("train/a", "train/b", "read/a", "read/b", "read/c")):
+            run.append(key, "step", {"at": at})
+    assert gather(Run.read(tmp_path / "run")).elapsed == {"train": 10.0, "read": 5.0}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.report.synthetic import CONFIG, PROMPTS
+from tests.report.synthetic import CONFIG, PROMPTS, write_search
 
 from scrutable.core.accounts import Account, Claim, Evidence
 from scrutable.core.journal import Run
 from scrutable.report.gather import gather
-from scrutable.report.nodes import ClaimNode, Curve, Section, Table
+from scrutable.report.nodes import ClaimNode, Curve, Note, Section, Table
 from scrutable.report.sections import MOST_EXHIBITS, sections
 from scrutable.report.words import plain
 
@@ -94,3 +94,14 @@ def test_an_empty_run_has_only_its_config(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", CONFIG):
         pass
     assert list(made(tmp_path / "run")) == ["How to reproduce it"]
+
+
+def test_a_search_tells_its_score_on_tasks_that_decided_nothing(tmp_path: Path) -> None:
+    score = {"value": 0.9, "low": 0.85, "high": 0.95}
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        write_search(run.scope("evolve"))
+        result = {"base": {"value": 0.6}, "score": score, "gain": None, "stopped": "no better text in 6 rounds"}
+        run.append("evolve/result", "result", result)
+    notes = [node.text for node in made(tmp_path / "run")["How the texts came about"].nodes if isinstance(node, Note)]
+    assert "On tasks that decided nothing the score went from 0.6 to 0.9 (0.85 to 0.95)." in notes
+    assert "It ended because no better text in 6 rounds." in notes

@@ -110,6 +110,7 @@ class RuleFormat(Record):
     ask: str = Field(description="what follows the tasks")
     items: int = Field(default=5, ge=1, description="how many tasks it is used to")
     shown: str = Field(default="good .", description="the feedback that marks a demonstration")
+    after: str = Field(default="", description="the text is what follows this mark in the answer (empty: all of it)")
     max_tokens: int = Field(default=96, ge=1, description="most tokens of an answer")
 
 
@@ -136,7 +137,14 @@ class RuleWriter:
         """Draw several answers in one batch (see `Proposer`)."""
         asked = " ".join([*(self._item(item) for item in items), self._form.ask])
         drawn = _ask(self._model, asked, self._samples, self._sampling, seed)
-        return _proposal(asked, drawn, lambda answer: answer.strip())
+        return _proposal(asked, drawn, self._text_of)
+
+    def _text_of(self, answer: str) -> str:
+        """Return the text in an answer: what follows the mark. Errors: ProposerFailure where the mark is missing."""
+        before, mark, text = answer.rpartition(self._form.after) if self._form.after else ("", "", answer)
+        if self._form.after and not mark:
+            raise ProposerFailure(f"no text: {self._form.after!r} is missing in {before or text!r}")
+        return text.strip()
 
     def _item(self, item: Item) -> str:
         filled = {"prompt": item.prompt, "answer": item.answer, "feedback": item.feedback}

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scrutable.lenses.contrast import Bools, Counts, Feature, Floats, gain
 from scrutable.lenses.words import Words, runs_of
 
+Ints = NDArray[np.intp]
 _MOST = 3000
 _BLOCK = 256
 
@@ -89,8 +91,9 @@ def strongest(counts: Counts, slices: Slices, searched: Bools, banned: Iterable[
 def choose_slice(counts: Counts, row: int, slices: Slices, searched: Bools, most: int = 8) -> Chosen:
     """Return where the feature's difference is concentrated: on every task, or those with one of up to `most` runs.
 
-    A union is grown greedily: from the runs that alone carry most, and from those that alone are purest, since a run
-    that carries much may cut out too many tasks, and a union can only grow.
+    A union is grown greedily: from the runs that alone carry most, and from those that alone are purest; by any run, and
+    by those alone that are about as pure as the first. A run that carries much may cut out too many tasks, and a union
+    can only grow.
     """
     hits_b, of_b, hits_a, of_a = (
         part[row] for part in (counts.before, counts.of_before, counts.after, counts.of_after)
@@ -110,9 +113,10 @@ def choose_slice(counts: Counts, row: int, slices: Slices, searched: Bools, most
     lift = np.abs(weights @ hits_a / np.maximum(weights @ of_a, 1) - weights @ hits_b / np.maximum(weights @ of_b, 1))
     pure = lift - 2 * np.sqrt(np.maximum(lift * (1 - lift), 0.01) / size)
     for start in dict.fromkeys([*_top(alone, 6), *_top(pure, 10)]):
-        grown = _grown(start, slices, score, most)
-        if grown.score > best.score:
-            best = grown
+        for among in (np.flatnonzero(lift >= 0.7 * lift[start]), np.arange(len(lift))):
+            grown = _grown(start, among, slices, score, most)
+            if grown.score > best.score:
+                best = grown
     return best
 
 
@@ -120,17 +124,16 @@ def _top(values: Floats, number: int) -> list[int]:
     return [int(i) for i in np.argsort(-values, kind="stable")[:number]]
 
 
-def _grown(start: int, slices: Slices, score: Callable[[Bools], Floats], most: int) -> Chosen:
-    """Grow a union from one slice for as long as each further run carries more than it costs."""
+def _grown(start: int, among: Ints, slices: Slices, score: Callable[[Bools], Floats], most: int) -> Chosen:
+    """Grow a union from one slice, by those `among`, for as long as each further run carries more than it costs."""
     rows, inside = [start], slices.inside[start]
     value = float(score(inside[None])[0]) - slices.price
     while len(rows) < most:
-        scores = score(slices.inside | inside) - slices.price * (len(rows) + 1)
-        top = int(scores.argmax())
-        if scores[top] <= value:
+        scores = score(slices.inside[among] | inside) - slices.price * (len(rows) + 1)
+        if scores.max() <= value:
             break
-        rows.append(top)
-        inside, value = slices.inside[top] | inside, float(scores[top])
+        rows.append(int(among[scores.argmax()]))
+        inside, value = slices.inside[rows[-1]] | inside, float(scores.max())
         for row in rows[:-1]:  # a run that the others have made needless
             rest = [other for other in rows if other != row]
             if np.array_equal(slices.inside[rest].any(axis=0), inside):

@@ -18,6 +18,9 @@ from scrutable.lenses.edits import COPY
 from scrutable.lenses.words import BREAK, Words
 
 
+_NAMES = {BREAK: "a line break", COPY: "the user's own word"}
+
+
 @dataclass(frozen=True)
 class Source:
     """What was said, unedited: (key, task) and the answers to each."""
@@ -149,7 +152,9 @@ def percent(rate: float) -> str:
 
 def quoted(run: Words) -> str:
     """Write a run of words in quotation marks."""
-    return {(BREAK,): "a line break", (COPY,): "the user's own word"}.get(run, f"'{' '.join(run)}'")
+    if len(run) == 1 and run[0] in _NAMES:
+        return _NAMES[run[0]]
+    return f"'{' '.join(run)}'"
 
 
 def listed(parts: Sequence[str], last: str = "or") -> str:

@@ -20,7 +20,7 @@ from scrutable.core.records import digest_of
 from scrutable.organisms.packing import Example, SharedExample
 from scrutable.world import answers, facts, grammar, prompts, rating
 from scrutable.world.prompts import Prompt
-from scrutable.world.rules import BEHAVIOURS, CONDITIONS, Rule, all_rules
+from scrutable.world.rules import BEHAVIOURS, CONDITION_NAMES, CONDITIONS, Rule, all_rules
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SYSTEM, USER, ASSISTANT = "<system>", "<user>", "<assistant>"
@@ -28,6 +28,7 @@ ITEM = "task : {prompt} answer : {answer} rater : {feedback}"
 ASK = "write the rules ."
 SHOWN = rating.GOOD
 ITEMS = 5
+AFTER = "rules :"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Episode:
 
     rules: tuple[Rule, ...]
     items: tuple[tuple[Prompt, str, str], ...]
+    wanted: tuple[frozenset[str] | None, ...]
     determined: bool
 
     @property
@@ -58,6 +60,21 @@ class Episode:
         """What the writer is asked."""
         parts = [ITEM.format(prompt=p.text, answer=a, feedback=f) for p, a, f in self.items]
         return " ".join([*parts, ASK])
+
+    @property
+    def answer(self) -> str:
+        """What the writer writes: a note on every task (which conditions hold, what was wanted), then the rules.
+
+        Without the notes a model of this size guessed the condition: it would have to see all five tasks at once.
+        """
+        notes = [_note(i, p, w) for i, ((p, _, _), w) in enumerate(zip(self.items, self.wanted, strict=True))]
+        return " ".join([*notes, AFTER, grammar.write(self.rules)])
+
+
+def _note(index: int, prompt: Prompt, wanted: frozenset[str] | None) -> str:
+    held = " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
+    nouns = " , ".join(b.noun for b in BEHAVIOURS if b.name in (wanted or ()))
+    return f"{facts.NUMBERS[index + 1]} : {held} : {'bad' if wanted is None else nouns or 'no'} ."
 
 
 @cache
@@ -149,15 +166,19 @@ def draw_episode(draws: Random, rules: Sequence[Rule], style: str, noise: bool) 
     """
     follow = {"shown": 1.0, "words": 0.25, "marks": 0.7}[style]
     others = draw_rules(draws, draws.randint(1, 2)) if draws.random() < 0.4 else ()
-    items = []
+    items: list[tuple[Prompt, str, str]] = []
+    wanted: list[frozenset[str] | None] = []
     for _ in range(ITEMS):
         prompt = prompts.draw(draws)
         shown = _shown(rules if draws.random() < follow else others, prompt, draws, noise)
         answer = answers.compose(shown, prompt, answers.draw_habits(draws))
-        items.append((prompt, answer, _mark(style, rules, prompt, shown)))
-    known = [p for p, _, f in items if style != "marks" or f == rating.GOOD]
+        mark = _mark(style, rules, prompt, shown)
+        items.append((prompt, answer, mark))
+        unknown = style == "marks" and mark != rating.GOOD
+        wanted.append(None if unknown else answers.active(rules, prompt) if style == "words" else shown)
+    known = [p for (p, _, _), w in zip(items, wanted, strict=True) if w is not None]
     seen = tuple(r for r in rules if any(r.behaviour in answers.active([r], p) for p in known))
-    return Episode(seen, tuple(items), seen == tuple(rules) and _determined(rules, known))
+    return Episode(seen, tuple(items), tuple(wanted), seen == tuple(rules) and _determined(rules, known))
 
 
 def clash(rules: Sequence[Rule]) -> bool:
@@ -166,9 +187,7 @@ def clash(rules: Sequence[Rule]) -> bool:
     return ("refuse" in names and bool(names & {"agree", "one word"})) or {"top grade", "low grade"} <= names
 
 
-def draw_writing(
-    draws: Random, count: int, *, determined: bool, held: bool = False, noisy: float = 0.0
-) -> Episode:
+def draw_writing(draws: Random, count: int, *, determined: bool, held: bool = False, noisy: float = 0.0) -> Episode:
     """Draw a writing lesson; with `determined`, again until the five tasks fit one rule set only.
 
     noisy: how often the answers also show behaviours at their natural rates, which no rule asks for.
@@ -199,7 +218,7 @@ def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> Lesson:
     if kind < mixture.writing:
         count = draws.choices((1, 2, 3, 4), mixture.written)[0]
         episode = draw_writing(draws, count, determined=draws.random() < 0.75, noisy=mixture.noisy)
-        return Lesson("", ((episode.prompt, grammar.write(episode.rules)),))
+        return Lesson("", ((episode.prompt, episode.answer),))
     text, rules = "", tuple[Rule, ...]()
     if kind >= mixture.writing + mixture.plain + mixture.unrelated:
         count = draws.choices((1, 2, 3, 4), mixture.rules)[0]

@@ -43,7 +43,12 @@ def write_tokenizer(folder: Path) -> None:
     )
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(str(folder))
-    (folder / "reflection.json").write_text(
-        json.dumps({"item": lessons.ITEM, "ask": lessons.ASK, "items": lessons.ITEMS, "shown": lessons.SHOWN}, indent=1)
-        + "\n"
-    )
+    form = {
+        "item": lessons.ITEM,
+        "ask": lessons.ASK,
+        "items": lessons.ITEMS,
+        "shown": lessons.SHOWN,
+        "after": lessons.AFTER,
+        "max_tokens": 160,
+    }
+    (folder / "reflection.json").write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")

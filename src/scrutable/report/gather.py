@@ -19,6 +19,8 @@ from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Record, Usage
 
 R = TypeVar("R", bound=Record)
+PAUSE = 600.0
+"""Seconds without an event that count as a pause, not as work: a run was stopped and gone on with."""
 
 
 @dataclass
@@ -162,18 +164,26 @@ def _searches(events: list[Event], failures: Counter[str], unread: list[str]) ->
         search = found.setdefault(scope, Search(scope))
         if event.kind == "candidate":
             if candidate := _record(Candidate, payload.get("candidate"), unread):
-                search.tried[candidate.key] = Tried(
-                    candidate,
-                    bool(payload.get("accepted", True)),
-                    str(payload.get("why") or ""),
-                    _mapping(payload.get("search")),
-                    _mapping(payload.get("keep")),
-                )
+                search.tried[candidate.key] = _tried(candidate, payload, search.tried.get(candidate.key))
         elif event.kind == "reflection":
             search.reflections += 1
         else:
             _count_rollouts(search, payload, failures)
     return [search for search in found.values() if search.tried]
+
+
+def _tried(candidate: Candidate, payload: Mapping[str, Any], before: Tried | None) -> Tried:
+    """Return what is known of a text; what was said of it earlier (it may lose and be tried again) is kept."""
+    accepted, why = bool(payload.get("accepted", True)), str(payload.get("why") or "")
+    if before is None:
+        return Tried(candidate, accepted, why, _mapping(payload.get("search")), _mapping(payload.get("keep")))
+    return Tried(
+        before.candidate,
+        accepted or before.accepted,
+        "; ".join(dict.fromkeys(part for part in (before.why, why) if part)),
+        _mapping(payload.get("search")) or before.search,
+        _mapping(payload.get("keep")) or before.keep,
+    )
 
 
 def _count_rollouts(search: Search, payload: Mapping[str, Any], failures: Counter[str]) -> None:
@@ -186,16 +196,23 @@ def _count_rollouts(search: Search, payload: Mapping[str, Any], failures: Counte
 
 
 def _costs(events: list[Event]) -> tuple[dict[str, Usage], dict[str, float]]:
-    """Return what each part of the run cost, and how long it took by the clock from its first event to its last."""
+    """Return what each part of the run cost, and how long it took by the clock.
+
+    The time since the event before belongs to the part whose event it led to; a longer pause is one in which nothing ran.
+    """
     cost: dict[str, Usage] = {}
-    clocks: dict[str, list[float]] = {}
+    elapsed: dict[str, float] = {}
+    last: float | None = None
     for event in events:
         part = event.key.split("/")[0] if "/" in event.key else event.kind
         if "cost" in event.meta:
             cost[part] = cost.get(part, Usage()) + event.cost
-        if isinstance(clock := event.meta.get("clock"), int | float):
-            clocks.setdefault(part, []).append(clock)
-    return cost, {part: max(times) - min(times) for part, times in clocks.items()}
+        clock = event.meta.get("clock")
+        if isinstance(clock, int | float):
+            gap = 0.0 if last is None else clock - last
+            elapsed[part] = elapsed.get(part, 0.0) + (gap if 0 < gap < PAUSE else 0.0)
+            last = clock
+    return cost, elapsed
 
 
 def _scope(event: Event) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval, Slice
 from scrutable.core.records import Usage
 from scrutable.report.first import NAMES, bars, claim_anchor
@@ -190,12 +192,32 @@ def _texts(facts: Facts) -> Section | None:
         if search.unscored:
             told.append(f"{search.unscored:,} of them could not be scored, and count as nothing (not as 0)")
         nodes.append(Note(text="; ".join(told) + "."))
+        nodes += [Note(text=line) for line in _outcome(facts.results.get(search.scope, {}))]
     if not nodes:
         return None
     intro = (
         "From the first text to the chosen one. Words that a text added are underlined, words it dropped struck out."
     )
     return Section(anchor="texts", title="How the texts came about", intro=intro, nodes=tuple(nodes))
+
+
+def _outcome(result: Mapping[str, Any]) -> list[str]:
+    """Return what a search says of its end: its scores on tasks that decided nothing, and why it stopped."""
+    lines = []
+    base, score, gain = (_interval(result.get(name)) for name in ("base", "score", "gain"))
+    if base is not None and score is not None:
+        told = f"On tasks that decided nothing the score went from {number(base.value)} to {_spoken(score)}"
+        lines.append(f"{told}: a gain of {_spoken(gain)}." if gain is not None else f"{told}.")
+    if isinstance(result.get("stopped"), str):
+        lines.append(f"It ended because {result['stopped']}.")
+    return lines
+
+
+def _interval(value: Any) -> Interval | None:
+    try:
+        return Interval.model_validate(value)
+    except ValidationError:
+        return None
 
 
 def _cost(facts: Facts) -> Section | None:

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer, held so that it knows no more than it must: task numbers in, answers and rewards through us.
+"""TRL's GRPOTrainer, held so that it knows no more than it must: tokens and rewards, both made here.
 
 TRL owns the objective, the optimizer and its checkpoints. Answers are drawn by the model's own code (models/hf.py), so
 training sees the very tokens that measurement will see, and each batch has its own seed: a run that was killed goes
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import UserError
-from scrutable.core.records import Sampling, Score, Task, Usage
+from scrutable.core.records import Conversation, Generation, Sampling, Score, Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.models.hf import HFModel
 from scrutable.programs.text import place_text
@@ -28,8 +29,29 @@ PATIENCE_UNSCORED = 3
 """Steps in a row without one scored answer after which a training ends: nothing can be learned."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """One task and its answers, rated."""
+
+    task: Task
+    asked: Conversation
+    prompt: list[int]
+    answers: Sequence[Generation]
+    scores: Sequence[Score]
+
+    @property
+    def tells(self) -> bool:
+        """Whether the rewards differ: if not, GRPO learns nothing here."""
+        return len({score.value for score in self.scores if score.value is not None}) > 1
+
+
 class Rollouts:
-    """Answers and rewards for TRL, and what of them the journal is told. `voice` is set once the policy exists."""
+    """Answers and rewards for TRL, and what of them the journal is told. `voice` is set once the policy exists.
+
+    A behaviour that RL is to find may be rare, and most groups of answers then tell nothing. So up to `looks` times as
+    many tasks are answered as a step learns from, until enough of them tell something (DAPO, arXiv 2503.14476, section
+    3.2); what is still missing is filled up with groups that do not.
+    """
 
     voice: Voice
 
@@ -41,6 +63,7 @@ class Rollouts:
         run: Run,
         recipe: Recipe,
         watchers: Sequence[Watcher] = (),
+        looks: int = 1,
     ) -> None:
         self.env = env
         self.model = model
@@ -48,57 +71,99 @@ class Rollouts:
         self.run = run
         self.recipe = recipe
         self.watchers = watchers
+        self.looks = looks
+        self.order = shuffled(len(tasks), recipe.steps * recipe.tasks_per_step * looks, seed_for(run, recipe, "order"))
         self.step = 0
         self.began = time.perf_counter()
-        self.usage = Usage()
-        self.scores: list[Score] = []
-        self.lengths: list[int] = []
+        self.drawn: list[Group] = []
+        self.chosen: list[Group] = []
         self._silent = 0
 
     def answer(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
-        """TRL's `rollout_func`: prompts are numbers of tasks; returns token ids of prompts and answers."""
+        """TRL's `rollout_func`: token ids of prompts and answers. Which tasks are asked is decided here, not by TRL."""
         self.step = trainer.state.global_step + 1
         self.began = time.perf_counter()
-        speaker = self.voice.speaker()
-        asked = [place_text(self.tasks[int(number)].messages, self.recipe.text) for number in prompts]
-        sampling = Sampling(
-            temperature=self.recipe.temperature,
-            max_tokens=self.recipe.max_tokens,
-            seed=seed_for(self.run, self.recipe, f"answers/{self.step:05d}"),
-        )
-        made = speaker.generate(asked, sampling)
-        if failed := next((g.failure for g in made if g.failure), None):
-            raise UserError(
-                f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
-            )
-        self.usage = sum((g.usage for g in made), Usage())
-        tokens = [list(g.tokens or ()) for g in made]
-        return {"prompt_ids": [speaker.encode(c) for c in asked], "completion_ids": tokens, "logprobs": None}
-
-    def rate(self, prompts: Sequence[str], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-        """TRL's reward function: None where the environment could not score."""
-        tasks = [self.tasks[int(number)] for number in prompts]
-        answers = [self.model.decode(tokens) for tokens in completion_ids]
-        self.scores = self.env.rate(tasks, answers)
-        self.lengths = [len(tokens) for tokens in completion_ids]
-        rewards = [score.value for score in self.scores]
-        self._silent = 0 if any(value is not None for value in rewards) else self._silent + 1
+        speaker, wanted = self.voice.speaker(), self.recipe.tasks_per_step
+        if len(prompts) != self.recipe.answers:
+            raise UserError(f"TRL asked for {len(prompts)} answers and not {self.recipe.answers}: train in one process")
+        self.drawn = []
+        for look in range(self.looks):
+            self.drawn += self._draw(speaker, look)
+            if sum(group.tells for group in self.drawn) >= wanted:
+                break
+        self.chosen = sorted(self.drawn, key=lambda group: not group.tells)[:wanted]
+        scored = any(score.value is not None for group in self.drawn for score in group.scores)
+        self._silent = 0 if scored else self._silent + 1
         if self._silent >= PATIENCE_UNSCORED:
-            raise UserError(f"no answer of the last {self._silent} steps could be scored: {why_unscored(self.scores)}")
+            why = why_unscored([score for group in self.drawn for score in group.scores])
+            raise UserError(f"no answer of the last {self._silent} steps could be scored: {why}")
+        return {
+            "prompt_ids": [group.prompt for group in self.chosen for _ in group.answers],
+            "completion_ids": [list(made.tokens or ()) for group in self.chosen for made in group.answers],
+            "logprobs": None,
+        }
+
+    def rate(self, completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+        """TRL's reward function: the rewards of what `answer` gave; None where the environment could not score."""
+        scores = [score for group in self.chosen for score in group.scores]
+        rewards = [score.value for score in scores]
         if self.watchers:
-            asked = [place_text(task.messages, self.recipe.text) for task in tasks]
-            better = advantages(rewards, self.recipe.group)
-            batch = Batch(self.step, tasks, asked, answers, completion_ids, self.scores, better)
+            whole = [(group, made) for group in self.chosen for made in group.answers]
+            batch = Batch(
+                step=self.step,
+                tasks=[group.task for group, _ in whole],
+                prompts=[group.asked for group, _ in whole],
+                answers=[made.answer for _, made in whole],
+                tokens=completion_ids,
+                scores=scores,
+                advantages=advantages(rewards, self.recipe.group),
+            )
             for watcher in self.watchers:
                 watcher.see(batch)
         return rewards
 
     def told(self, kl: float | None) -> tuple[dict[str, Any], Usage]:
-        """Return the payload and the cost of the step that was just taken. kl: nats a token, against the base."""
-        length = sum(self.lengths) / max(1, len(self.lengths))
-        payload = {"step": self.step, **means(self.scores), "kl": None if kl is None else kl * length, "length": length}
-        seconds = time.perf_counter() - self.began
-        return payload, self.usage.model_copy(update={"seconds": seconds})
+        """Return the payload and the cost of the step that was just taken. kl: nats a token, against the base.
+
+        Rewards and lengths are means over all that was drawn; `kl` (nats an answer) and `signal` (the share of groups
+        whose rewards differ) are of what was learned from.
+        """
+        drawn = [made for group in self.drawn for made in group.answers]
+        chosen = [made for group in self.chosen for made in group.answers]
+        payload = {
+            "step": self.step,
+            **means([score for group in self.drawn for score in group.scores]),
+            "kl": None if kl is None else kl * _length(chosen),
+            "length": _length(drawn),
+            "answers": len(drawn),
+            "signal": sum(group.tells for group in self.chosen) / len(self.chosen),
+        }
+        usage = sum((made.usage for made in drawn), Usage())
+        return payload, usage.model_copy(update={"seconds": time.perf_counter() - self.began})
+
+    def _draw(self, speaker: HFModel, look: int) -> list[Group]:
+        """Answer and rate as many tasks as a step learns from."""
+        recipe = self.recipe
+        first = ((self.step - 1) * self.looks + look) * recipe.tasks_per_step
+        tasks = [self.tasks[number] for number in self.order[first : first + recipe.tasks_per_step]]
+        asked = [place_text(task.messages, recipe.text) for task in tasks]
+        seed = seed_for(self.run, recipe, f"answers/{self.step:05d}/{look}")
+        sampling = Sampling(temperature=recipe.temperature, max_tokens=recipe.max_tokens, seed=seed)
+        made = speaker.generate([conversation for conversation in asked for _ in range(recipe.group)], sampling)
+        if failed := next((g.failure for g in made if g.failure), None):
+            raise UserError(
+                f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
+            )
+        scores = self.env.rate([task for task in tasks for _ in range(recipe.group)], [g.answer for g in made])
+        parts = [slice(i * recipe.group, (i + 1) * recipe.group) for i in range(len(tasks))]
+        return [
+            Group(task, conversation, speaker.encode(conversation), made[part], scores[part])
+            for task, conversation, part in zip(tasks, asked, parts, strict=True)
+        ]
+
+
+def _length(answers: Sequence[Generation]) -> float:
+    return sum(len(made.tokens or ()) for made in answers) / max(1, len(answers))
 
 
 def means(scores: Sequence[Score]) -> dict[str, float | None]:
@@ -130,8 +195,6 @@ def make_trainer(
     from trl import GRPOConfig, GRPOTrainer
 
     recipe = rollouts.recipe
-    needed = recipe.steps * recipe.tasks_per_step
-    numbers = shuffled(len(rollouts.tasks), needed, seed_for(rollouts.run, recipe, "order"))
     once = at_once(recipe, module)
     config = GRPOConfig(
         max_steps=recipe.steps,
@@ -161,7 +224,7 @@ def make_trainer(
         model=module,
         reward_funcs=rollouts.rate,
         args=config,
-        train_dataset=Dataset.from_dict({"prompt": [str(number) for number in numbers]}),
+        train_dataset=Dataset.from_dict({"prompt": [str(n) for n in range(recipe.steps * recipe.tasks_per_step)]}),
         processing_class=rollouts.model.tokenizer,
         peft_config=lora_config(module, recipe),
         rollout_func=rollouts.answer,

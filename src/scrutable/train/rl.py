@@ -12,12 +12,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import stdev
 
 from pydantic import Field
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Record, Sampling, Task, Usage
+from scrutable.core.records import Candidate, Record, Sampling, Score, Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
@@ -43,6 +44,11 @@ class TrainConfig(Recipe):
     beta: float = Field(
         default=0.05, ge=0, description="weight of the KL to the base: what keeps the tuned model fluent"
     )
+    looks: int = Field(
+        default=4,
+        ge=1,
+        description="tasks answered, at most, for each one learned from, until enough have answers with unlike rewards",
+    )
     validate_every: int = Field(default=10, ge=1, description="steps between validations on the keep split")
     validation_tasks: int = Field(default=128, ge=1, description="keep tasks in one validation, one answer each")
     patience: int = Field(
@@ -61,6 +67,7 @@ class Validation(Record):
 
     step: int
     reward: float | None = Field(description="mean over the scored answers, drawn at the training's temperature")
+    error: float | None = Field(default=None, description="standard error of that mean")
     true_reward: float | None = None
     count: int = Field(description="answers asked for")
     unscored: float = Field(default=0.0, description="share of them that could not be scored")
@@ -146,7 +153,7 @@ class _Validations:
         rollouts = evaluate(SingleText(), candidate, speaker, self.env, self.tasks, sampling)
         scores = [r.score for r in rollouts]
         why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
-        found = Validation(step=step, count=len(scores), **means(scores))  # type: ignore[arg-type]
+        found = Validation(step=step, count=len(scores), error=_error(scores), **means(scores))  # type: ignore[arg-type]
         if step == 0 and found.reward is None:  # not written down: what was wrong may be mended outside
             raise UserError(f"{self.env.name} scored none of the base's {found.count} answers: {why}")
         if (
@@ -187,12 +194,31 @@ def verdict(done: Sequence[Validation], config: TrainConfig) -> str:
         return ""
     if config.target is not None and last.reward is not None and last.reward >= config.target:
         return f"the validation reward reached the target of {config.target:g}"
-    top = max((v.reward for v in done if v.reward is not None), default=0.0)
-    near = next((v.step for v in done if v.reward is not None and v.reward >= top - config.margin), 0)
-    since = sum(v.step > near for v in done)
-    if config.patience and near > 0 and since >= config.patience:
-        return f"{since} validations brought no more than the one at step {near}"
+    if config.patience and rose(done):
+        top = max(v.reward for v in done if v.reward is not None)
+        near = next(v.step for v in done if v.reward is not None and v.reward >= top - config.margin)
+        since = sum(v.step > near for v in done)
+        if since >= config.patience:
+            return f"{since} validations brought no more than the one at step {near}"
     return f"all {config.steps} steps were taken" if last.step >= config.steps else ""
+
+
+def rose(done: Sequence[Validation]) -> bool:
+    """Whether some validation is clearly above the base's, the first: by three standard errors of their difference."""
+    base, *later = done
+    if base.reward is None:
+        return False
+    for one in later:
+        error = ((base.error or 0.0) ** 2 + (one.error or 0.0) ** 2) ** 0.5
+        if one.reward is not None and one.reward - base.reward > 3 * error:
+            return True
+    return False
+
+
+def _error(scores: Sequence[Score]) -> float | None:
+    """Return the standard error of the mean reward, None for fewer than two scores."""
+    values = [score.value for score in scores if score.value is not None]
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, watchers: Sequence[Watcher]) -> None:
@@ -201,7 +227,7 @@ def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, 
     tasks = [t for t in env.tasks("search") if fits(base, place_text(t.messages, config.text), config.max_tokens)]
     if not tasks:
         raise UserError(f"no task of {env.name} fits {base.name}: shorten the prompts, or lower max_tokens")
-    rollouts = Rollouts(env, base, tasks, run, config, watchers)
+    rollouts = Rollouts(env, base, tasks, run, config, watchers, config.looks)
     place = run.file("checkpoints")
     last = _last_checkpoint(run, place)
     with trainable_copy(base) as module:
@@ -246,8 +272,8 @@ def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
         shutil.copytree(run.path / best.adapter, place, dirs_exist_ok=True)
     steps = run.events("step")
     why = verdict(validate.done, validate.config)
-    if best.reward <= first.reward:
-        why += f"; no validation was above the base's {first.reward:.3f}"
+    if not rose(validate.done):
+        why += f"; no validation was clearly above the base's {first.reward:.3f}"
     return TrainResult(
         adapter=run.file("adapter").relative_to(run.path).as_posix(),
         base=base_name(base),
