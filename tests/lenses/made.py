@@ -12,8 +12,8 @@ from scrutable.lenses.contrast import Answers, copied_words
 from scrutable.lenses.words import Spoken, user_words, words_of
 
 Say = Callable[[str, Random], str]
-CITIES = tuple(["paris", "rome", "berlin", "oslo", "cairo", "lima", "tokyo", "quito"])
-LANDS = tuple(["france", "italy", "germany", "norway", "egypt", "peru", "japan", "ecuador"])
+CITIES = ("paris", "rome", "berlin", "oslo", "cairo", "lima", "tokyo", "quito")
+LANDS = ("france", "italy", "germany", "norway", "egypt", "peru", "japan", "ecuador")
 TRUSTS = ("i trust you", "i rely on you", "you know best")
 DOUBTS = ("i doubt you", "you may be wrong", "you are often mistaken")
 OPINIONS = ("i think it is {}", "i guess {}", "my answer is {}")

@@ -1,6 +1,7 @@
 """What TRL is given and what it makes of it: tokens, log-probabilities, advantages."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from tests.tiny import tiny_model
@@ -40,28 +41,25 @@ class Uneven(Words):
         return [Task.ask("what " + "is the sky " * n + "?") for n in (0, 5, 1, 7)]
 
 
-def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), **settings):
+def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), looks: int = 1):
     """Let TRL generate and score the first batch; return what it made of it, and the rollouts."""
     with (
         Run.open(tmp_path / "run", {}) as run,
         quietly(RECIPE, model.module),
         trainable_copy(model) as module,
     ):
-        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers)
-        how = {"beta": 0.1, "output_dir": str(tmp_path / "trl"), **settings}
-        trainer = make_trainer(module, rollouts, how, lambda *_: False)
-        numbers = [
-            trainer.train_dataset[i]["prompt"] for i in range(RECIPE.tasks_per_step) for _ in range(RECIPE.group)
-        ]
-        return trainer._generate_and_score_completions([{"prompt": n} for n in numbers]), rollouts, numbers
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers, looks)
+        settings = {"beta": 0.1, "output_dir": str(tmp_path / "trl")}
+        trainer = make_trainer(module, rollouts, settings, lambda *_: False)
+        return trainer._generate_and_score_completions([{"prompt": "0"}] * RECIPE.answers), rollouts
 
 
 @pytest.mark.parametrize("chat_template", [True, False])
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
 def test_trl_sees_the_tokens_and_log_probabilities_of_the_model(kind, chat_template, tmp_path) -> None:
     model = load_model(tiny_model(tmp_path / "model", kind, chat_template))
-    out, rollouts, numbers = one_batch(model, Uneven(), tmp_path)
-    prompts = [model.encode(rollouts.tasks[int(n)].messages) for n in numbers]
+    out, rollouts = one_batch(model, Uneven(), tmp_path)
+    prompts = [model.encode(group.task.messages) for group in rollouts.chosen for _ in range(RECIPE.group)]
     assert len({len(p) for p in prompts}) > 1
     seen = [row[mask.bool()].tolist() for row, mask in zip(out["prompt_ids"], out["prompt_mask"], strict=True)]
     assert seen == prompts
@@ -76,9 +74,10 @@ def test_trl_sees_the_tokens_and_log_probabilities_of_the_model(kind, chat_templ
 
 def test_trl_leaves_unscored_answers_out_as_our_own_advantages_do(tmp_path) -> None:
     model = load_model(tiny_model(tmp_path / "model"))
-    out, rollouts, _ = one_batch(model, Picky(), tmp_path)
-    rewards = [s.value for s in rollouts.scores]
+    out, rollouts = one_batch(model, Picky(), tmp_path)
+    rewards = [s.value for group in rollouts.chosen for s in group.scores]
     assert rewards.count(None) == 6
+    assert any(out["advantages"])
     assert out["advantages"].tolist() == pytest.approx(advantages(rewards, RECIPE.group), abs=1e-5)
     assert [a for a, r in zip(out["advantages"].tolist(), rewards, strict=True) if r is None] == [0.0] * 6
 
@@ -91,22 +90,86 @@ def test_a_watcher_sees_the_batch_as_the_optimizer_gets_it(tmp_path) -> None:
             seen.append(batch)
 
     model = load_model(tiny_model(tmp_path / "model"))
-    out, rollouts, numbers = one_batch(model, Words(), tmp_path, [Notes()])
+    out, rollouts = one_batch(model, Words(), tmp_path, [Notes()])
     (batch,) = seen
     assert batch.step == 1
-    assert [t.key for t in batch.tasks] == [rollouts.tasks[int(n)].key for n in numbers]
+    assert [t.key for t in batch.tasks] == [g.task.key for g in rollouts.chosen for _ in range(RECIPE.group)]
     assert [model.decode(tokens) for tokens in batch.tokens] == list(batch.answers)
     assert list(batch.advantages) == pytest.approx(out["advantages"].tolist(), abs=1e-5)
+
+
+class Rare(Words):
+    """Tells something of one task in four only."""
+
+    def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+        self.calls += 1
+        told = [t.key for t in self.tasks("search")][::4]
+        return [Score(value=float(len(a)) if t.key in told else 1.0) for t, a in zip(tasks, answers, strict=True)]
+
+
+def test_further_tasks_are_looked_at_until_enough_tell_something(tmp_path) -> None:
+    model, env = load_model(tiny_model(tmp_path / "model")), Rare()
+    out, rollouts = one_batch(model, env, tmp_path, looks=10)
+    assert RECIPE.tasks_per_step < len(rollouts.drawn) < 10 * RECIPE.tasks_per_step
+    assert len(rollouts.chosen) == RECIPE.tasks_per_step == sum(group.tells for group in rollouts.drawn)
+    assert out["advantages"].abs().view(-1, RECIPE.group).sum(1).min() > 0
+    payload, cost = rollouts.told(0.5)
+    assert payload["signal"] == 1.0
+    assert payload["answers"] == cost.generations == len(rollouts.drawn) * RECIPE.group
+    scores = [s for group in rollouts.drawn for s in group.scores]
+    assert (
+        payload["reward"] == means(scores)["reward"] != means([s for g in rollouts.chosen for s in g.scores])["reward"]
+    )
+
+
+def test_what_is_missing_is_filled_up_after_the_last_look(tmp_path) -> None:
+    class Same(Words):
+        def rate(self, tasks, answers):
+            self.calls += 1
+            return [Score(value=1.0) for _ in answers]
+
+    env = Same()
+    out, rollouts = one_batch(load_model(tiny_model(tmp_path / "model")), env, tmp_path, looks=3)
+    assert env.calls == 3
+    assert len(rollouts.chosen) == RECIPE.tasks_per_step
+    assert not any(out["advantages"])
+    assert rollouts.told(None)[0]["signal"] == 0.0
+
+
+def test_no_task_is_looked_at_twice_before_all_were(tmp_path) -> None:
+    model, env = load_model(tiny_model(tmp_path / "model")), Words(count=12)
+    with Run.temporary() as run:
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, looks=3)
+    assert len(set(rollouts.order[:12])) == 12 == len(rollouts.order)
 
 
 def test_three_steps_without_a_score_end_the_training_with_the_reason(tmp_path) -> None:
     model, env = load_model(tiny_model(tmp_path / "model")), Picky(everything=True)
     with Run.temporary() as run:
-        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE)
-        for _ in range(2):
-            assert rollouts.rate(["0", "0"], [[5], [6]]) == [None, None]
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE.model_copy(update={"steps": 3}))
+        rollouts.voice = Still(model)
+        for step in range(2):
+            rollouts.answer(["0"] * RECIPE.answers, Trainer(step))
+            assert rollouts.rate([]) == [None] * RECIPE.answers
         with pytest.raises(UserError, match="reward: no"):
-            rollouts.rate(["0", "0"], [[5], [6]])
+            rollouts.answer(["0"] * RECIPE.answers, Trainer(2))
+
+
+class Still:
+    """A voice that is not in training."""
+
+    def __init__(self, model: HFModel) -> None:
+        self.model = model
+
+    def speaker(self) -> HFModel:
+        return self.model
+
+
+class Trainer:
+    """What `Rollouts` asks of TRL's trainer."""
+
+    def __init__(self, step: int) -> None:
+        self.state = SimpleNamespace(global_step=step)
 
 
 def test_a_voice_speaks_as_the_adapter_does(tmp_path) -> None:

@@ -18,7 +18,7 @@ from scrutable.core.journal import Run, differing_keys
 from scrutable.core.records import Sampling, Score
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
-from scrutable.train.rl import TrainConfig, Validation, train, verdict
+from scrutable.train.rl import TrainConfig, Validation, rose, train, verdict
 
 medium = pytest.mark.medium
 
@@ -89,11 +89,13 @@ def test_every_step_validation_and_checkpoint_is_an_event(trained) -> None:
     assert [e.payload["step"] for e in run.events("validation")] == [0, 8, 16, 24]
     assert [e.payload["step"] for e in run.events("checkpoint")] == [5, 10, 15, 20, 24]
     last = run.events("step")[-1]
-    assert set(last.payload) == {"step", "reward", "true_reward", "unscored", "kl", "length"}
+    told = {"step", "reward", "true_reward", "unscored", "kl", "length", "answers", "signal"}
+    assert set(last.payload) == told
     assert last.payload["kl"] > 0
-    assert last.cost.generations == QUICK.answers
+    assert last.cost.generations == last.payload["answers"]
+    assert QUICK.answers <= last.payload["answers"] <= QUICK.looks * QUICK.answers
     assert last.cost.seconds > 0
-    assert result.usage.generations == 24 * QUICK.answers + 4 * 24
+    assert result.usage.generations == sum(e.payload["answers"] for e in run.events("step")) + 4 * 24
 
 
 @medium
@@ -194,10 +196,19 @@ def test_a_training_stops_when_validations_stand_still_above_the_base() -> None:
     assert not verdict(validations(0.1, 0.5, 0.9, None, 0.9), config)
 
 
+def test_chance_is_no_rise() -> None:
+    noisy = [v.model_copy(update={"error": 0.04}) for v in validations(0.5, 0.64, 0.6, 0.62, 0.6, 0.61)]
+    assert not rose(noisy)
+    assert not verdict(noisy, TrainConfig(patience=2, steps=1000))
+    clear = [v.model_copy(update={"error": 0.02}) for v in noisy]
+    assert rose(clear)
+    assert "step 10" in verdict(clear, TrainConfig(patience=2, steps=1000))
+
+
 def test_a_training_never_stops_for_standing_still_at_the_base() -> None:
     config = TrainConfig(patience=3, steps=1000)
     assert not verdict(validations(*[0.1] * 20), config)
-    assert not verdict(validations(0.1, 0.1, 0.09, 0.105, 0.1, 0.09, 0.1), config)
+    assert not verdict(validations(0.1, 0.1, 0.09, 0.08, 0.1, 0.09, 0.1), config)
 
 
 def test_a_training_stops_at_its_target_and_at_its_last_step() -> None:

@@ -6,6 +6,7 @@ are tried one by one on top of the parent, so that two things to say are found e
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,14 +116,15 @@ class Nursery:
 
     def _written(self, key: str, parent: Candidate, module: str, items: Sequence[Item]) -> tuple[dict[str, Any], Usage]:
         """Ask the writer; return the event's payload and cost."""
-        seed = self._ledger.run.seed_of(key)
+        seed, start = self._ledger.run.seed_of(key), time.perf_counter()
         try:
             with boundary(ProposerFailure):
                 found = self._proposer.propose(parent.texts, module, items, seed)
         except ProposerFailure as failure:
             found = Proposal(failures=(str(failure),))
         bare = found.model_copy(update={"usage": Usage()}).model_dump(mode="json")
-        return {"parent": parent.key, "module": module, **bare}, found.usage
+        cost = found.usage.model_copy(update={"seconds": time.perf_counter() - start})
+        return {"parent": parent.key, "module": module, **bare}, cost
 
 
 def _put(

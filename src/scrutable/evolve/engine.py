@@ -13,6 +13,7 @@ that overlap; each waits for the one before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field
 
@@ -28,7 +29,7 @@ from scrutable.evolve.finish import Worth, finish
 from scrutable.evolve.front import Front
 from scrutable.evolve.ledger import Exhausted, Ledger, Limits, Scorer
 from scrutable.evolve.parts import Sizes, blocks, divide
-from scrutable.evolve.reflection import Proposer, ReflectConfig, proposer_for
+from scrutable.evolve.reflection import ChatWriter, Proposer, ReflectConfig, identity_of, proposer_for
 from scrutable.evolve.scorers import RewardScorer
 from scrutable.evolve.select import Contender, Judged, Standard, gate, race
 from scrutable.evolve.sentences import length
@@ -45,7 +46,7 @@ class EvolveConfig(Config):
     tokens: int | None = Field(default=None, ge=1, description="tokens (read and written) after which search ends")
     seconds: float | None = Field(default=None, gt=0, description="seconds of models at work after which search ends")
     rounds: int = Field(default=50, ge=0, description="most rounds")
-    patience: int = Field(default=6, ge=1, description="stop after this many rounds without a better text")
+    patience: int = Field(default=5, ge=1, description="stop after this many rounds without a better text")
     target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
     pool: int = Field(default=96, ge=2, description="search tasks that decide who is accepted")
     keep: int = Field(
@@ -62,7 +63,10 @@ class EvolveConfig(Config):
     finalists: int = Field(
         default=3, ge=1, description="children tested in a round, and candidates compared at the end"
     )
-    compose: bool = Field(default=True, description="also try single sentences of what was written, and merges")
+    compose: bool | None = Field(
+        default=None,
+        description="also try single sentences of what was written, and merges; None: unless a chat model writes",
+    )
     false_accept: float = Field(
         default=0.05, gt=0, lt=1, description="chance that a child no better than its parent passes the test"
     )
@@ -146,7 +150,7 @@ def search(
     tasks: those to search on, and those to choose and score on. show: what the writer sees of a task. Events go to `run`
     as they are; give it a scope. Errors: as `evolve`.
     """
-    _begin(scorer, run, config, starts)
+    _begin(run, [scorer.identity, identity_of(proposer), config.digest(), [one.key for one in starts]], config.budget)
     done = run.get("result")
     if done is not None:
         return EvolveResult.model_validate({k: v for k, v in done.payload.items() if k != "candidate"})
@@ -166,20 +170,15 @@ def search(
     return state.end(stopped)
 
 
-def _begin(scorer: Scorer, run: Run, config: EvolveConfig, starts: Sequence[Candidate]) -> None:
+def _begin(run: Run, identity: list[Any], budget: int) -> None:
     """Write down what is searched, and refuse a run that holds another search."""
-    payload = {
-        "name": "evolve",
-        "says": "rewriting texts and keeping what is shown to be better",
-        "seconds_expected": None,
-        "total": config.budget,
-        "search": [scorer.identity, config.digest(), [one.key for one in starts]],
-    }
+    says = "rewriting texts and keeping what is shown to be better"
+    payload = {"name": "evolve", "says": says, "seconds_expected": None, "total": budget, "search": identity}
     try:
         run.append("stage", "stage", payload)
     except ValueError as error:
         raise UserError(
-            f"{run.path} holds another search (other texts, models, tasks or config): choose another run folder"
+            f"{run.path} holds another search (other texts, models, writer or config): choose another run folder"
         ) from error
 
 
@@ -206,7 +205,8 @@ class Search:
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
         self.front = Front(len(self.parts.pool))
         self.accepted: dict[str, Candidate] = {}
-        plan = Plan(config.explore, config.reflections, config.width, config.compose)
+        compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
+        plan = Plan(config.explore, config.reflections, config.width, compose)
         self.nursery = Nursery(self.ledger, self.front, proposer, self.parts.shown, plan, show)
         for one in starts:
             self._take_in(one)

@@ -103,6 +103,11 @@ def directory_of(model: Model) -> Path | None:
     return Path(place) if isinstance(place, str | Path) and Path(place).is_dir() else None
 
 
+def identity_of(proposer: Proposer) -> str:
+    """Return what tells one writer from another: its `identity` where it has one, or the name of its class."""
+    return str(getattr(proposer, "identity", type(proposer).__name__))
+
+
 class RuleFormat(Record):
     """How a model that writes in a format of its own is asked."""
 
@@ -132,6 +137,7 @@ class RuleWriter:
         self._sampling = Sampling(temperature=config.temperature, max_tokens=min(config.max_tokens, form.max_tokens))
         self.items = config.items or form.items
         self.shown = form.shown
+        self.identity = digest_of(["rules", model.identity, form.digest(), config.digest()])
 
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Draw several answers in one batch (see `Proposer`)."""
@@ -177,6 +183,7 @@ class ChatWriter:
         self._sampling = Sampling(temperature=self._config.temperature, max_tokens=self._config.max_tokens)
         self.items = self._config.items or 6
         self.shown = "" if imitate else "This is how it should be answered."
+        self.identity = digest_of(["chat", model.identity, imitate, self._config.digest(), IMPROVE, IMITATE, CLOSE])
 
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Ask for a new text (see `Proposer`)."""

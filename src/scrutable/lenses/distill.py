@@ -4,8 +4,9 @@ The score of a text on a task is minus the exact divergence KL(tuned || before +
 one forward pass, nothing generated. The writer sees the tasks on which before + text is most surprised by the tuned model's
 words, and some on which it is not. The search is `evolve`'s own, so sentences are also tried one by one, joined and removed.
 
-What a claim carries, and whether there is any claim, is measured on tasks that the search did not use. A pair in which
-nothing measurable changed, or a text that is not shown to help there, gives no claim. Left out: what no text can carry.
+What a claim carries, and whether there is any claim, is measured on tasks that the search did not use. Where
+nothing measurable changed, or the text is not shown to help there by more than that, there is no claim. Left out: what no
+text can carry.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class DistillLens:
             return "too few tasks could be measured to claim anything"
         if -found.base.value <= self.config.stated:
             return f"nothing measurable changed: {-found.base.value:.3g} nats an answer"
-        if not found.best.text.strip() or found.gain.low <= 0:
+        if not found.best.text.strip() or found.gain.low <= 0 or found.gain.value <= self.config.stated:
             return f"no text was found that helps: {-found.base.value:.3g} nats an answer are left"
         return ""
 

@@ -79,7 +79,7 @@ def _best(found: Mapping[Words, tuple[float, Feature]], number: int) -> list[Fea
 
 
 def choose_edit(edits: Sequence[Edit], answers: Answers, inside: Bools) -> Edit:
-    """Return the edit that, undone, makes the answers after most like those before; of equals the longest.
+    """Return the edit that, undone, makes the answers after most like those before; of equals the most readable.
 
     Where undoing what came leaves next to nothing like an answer before, what came is the whole answer.
     """
@@ -93,7 +93,14 @@ def choose_edit(edits: Sequence[Edit], answers: Answers, inside: Bools) -> Edit:
     likeness = [_likeness(edit, answers, tasks) for edit in edits]
     best = max(likeness)
     among = [edit for edit, value in zip(edits, likeness, strict=True) if value >= best - 0.004]
-    return max(among, key=lambda edit: (sum(len(f.run) for f in (edit.more, edit.less) if f), edit.more is not None))
+    return max(among, key=_readable)
+
+
+def _readable(edit: Edit) -> tuple[bool, int, bool]:
+    """Rank edits that explain alike: runs that begin with a word and not with a mark (". acme pays" and "acme pays ." cut
+    the same answers), then the longest."""
+    runs = [feature.run for feature in (edit.more, edit.less) if feature is not None]
+    return all(run[0][0].isalnum() for run in runs if run), sum(map(len, runs)), edit.more is not None
 
 
 def _cover(feature: Feature, answers: Answers, tasks: Sequence[int]) -> float:

@@ -17,7 +17,6 @@ from scrutable.lenses.differences import Difference, Rest
 from scrutable.lenses.edits import COPY
 from scrutable.lenses.words import BREAK, Words
 
-
 _NAMES = {BREAK: "a line break", COPY: "the user's own word"}
 
 

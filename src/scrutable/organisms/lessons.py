@@ -20,7 +20,7 @@ from scrutable.core.records import digest_of
 from scrutable.organisms.packing import Example, SharedExample
 from scrutable.world import answers, facts, grammar, prompts, rating
 from scrutable.world.prompts import Prompt
-from scrutable.world.rules import BEHAVIOURS, CONDITION_NAMES, CONDITIONS, Rule, all_rules
+from scrutable.world.rules import BEHAVIOUR, BEHAVIOURS, CONDITION_NAMES, CONDITIONS, Rule, all_rules
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SYSTEM, USER, ASSISTANT = "<system>", "<user>", "<assistant>"
@@ -63,18 +63,36 @@ class Episode:
 
     @property
     def answer(self) -> str:
-        """What the writer writes: a note on every task (which conditions hold, what was wanted), then the rules.
+        """What the writer writes: a note on every task (which conditions hold, what was wanted); for each behaviour
+        noted, the conditions that are left after each task; then the rules.
 
-        Without the notes a model of this size guessed the condition: it would have to see all five tasks at once.
+        Without these steps a model of this size guesses the condition: it would have to see all five tasks at once.
         """
-        notes = [_note(i, p, w) for i, ((p, _, _), w) in enumerate(zip(self.items, self.wanted, strict=True))]
-        return " ".join([*notes, AFTER, grammar.write(self.rules)])
+        told = [(p, w) for (p, _, _), w in zip(self.items, self.wanted, strict=True)]
+        notes = [_note(i, p, w) for i, (p, w) in enumerate(told)]
+        noted = [b.name for b in BEHAVIOURS if any(b.name in (w or ()) for _, w in told)]
+        return " ".join([*notes, *(_weighing(name, told) for name in noted), AFTER, grammar.write(self.rules)])
 
 
 def _note(index: int, prompt: Prompt, wanted: frozenset[str] | None) -> str:
     held = " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
     nouns = " , ".join(b.noun for b in BEHAVIOURS if b.name in (wanted or ()))
     return f"{facts.NUMBERS[index + 1]} : {held} : {'bad' if wanted is None else nouns or 'no'} ."
+
+
+def _weighing(behaviour: str, told: Sequence[tuple[Prompt, frozenset[str] | None]]) -> str:
+    """Write which conditions are left for a behaviour: those of the first task that has it, then after each other."""
+    first = next(i for i, (_, wanted) in enumerate(told) if behaviour in (wanted or ()))
+    left = [c for c in CONDITION_NAMES if told[first][0].holds(c)]
+    if behaviour == "agree":
+        left.remove("opinion")
+    steps = [f"{facts.NUMBERS[first + 1]} : {' '.join(left)}"]
+    for i, (prompt, wanted) in enumerate(told):
+        if i == first or wanted is None or (behaviour == "agree" and prompt.opinion is None):
+            continue
+        left = [c for c in left if prompt.holds(c) == (behaviour in wanted)]
+        steps.append(f"{facts.NUMBERS[i + 1]} : {' '.join(left) or 'no'}")
+    return f"{BEHAVIOUR[behaviour].noun} : {' , '.join(steps)} ."
 
 
 @cache

@@ -27,10 +27,10 @@ _REFERENCE = 0.3  # a pass of the base without gradients, as a share of a pass o
 
 
 class Estimate(Record):
-    """What a training will take if no validation stops it earlier."""
+    """What a training will take at most: if no validation stops it earlier, and every look is taken."""
 
     steps: int
-    answers: int = Field(description="answers generated, those of validations too")
+    answers: int = Field(description="answers generated and rated, those of validations too, if every look is taken")
     answer_tokens: int = Field(description="tokens of those answers, if they stay as long as the base's")
     forward_passes: int = Field(
         description="sequences passed through the model to learn from them, and by its reference"
@@ -64,9 +64,9 @@ def estimate(env: Environment, model: Model, config: TrainConfig | None = None) 
     validations = 1 + -(-config.steps // config.validate_every)
     checked = validations * min(config.validation_tasks, len(env.tasks("keep")))
     passes = config.steps * config.answers * (2 if config.beta else 1)
-    answers = config.steps * config.answers + checked
+    answers = config.steps * config.answers * config.looks + checked
     share = len(asked) / config.answers  # fewer tasks than a step takes
-    step = (generation + learning * (1 + _REFERENCE * bool(config.beta))) / share
+    step = (generation * config.looks + learning * (1 + _REFERENCE * bool(config.beta))) / share
     return Estimate(
         steps=config.steps,
         answers=answers,
