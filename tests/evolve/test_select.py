@@ -118,6 +118,7 @@ def test_the_race_leaves_the_best_and_keeps_tasks_for_the_gate() -> None:
     with Run.temporary({"seed": 0}) as run:
         ledger = Ledger(run, Known(0.2), Limits(10_000))
         parent = numbered(0.0)
+        ledger.ask([parent], TASKS)
         field = [Contender(numbered(i / 20, parent.key), parent.key) for i in range(1, 21)]
         parts = blocks(TASKS, 12)
         left, lost, used = race(ledger, field, parts, 3)
@@ -125,6 +126,17 @@ def test_the_race_leaves_the_best_and_keeps_tasks_for_the_gate() -> None:
         assert len(lost) == 17
         assert used <= len(parts) // 2
         assert {one.candidate.text for one in left} & {"1.0", "0.95"}
+
+
+def test_who_is_behind_its_parent_after_the_race_is_not_tested() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ledger = Ledger(run, Known(0.01), Limits(10_000))
+        parent = numbered(0.9)
+        ledger.ask([parent], TASKS)
+        field = [Contender(numbered(value, parent.key), parent.key) for value in (0.1, 0.2, 1.0, 0.3, 0.4)]
+        left, lost, _ = race(ledger, field, blocks(TASKS, 12), 3)
+        assert [one.candidate.text for one in left] == ["1.0"]
+        assert len(lost) == 4
 
 
 def test_few_contenders_need_no_race() -> None:

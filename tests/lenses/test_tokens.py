@@ -1,3 +1,5 @@
+from zlib import crc32
+
 import pytest
 from tests.lenses import made
 from tests.measure.planted import PlantedModel, said_to
@@ -10,6 +12,8 @@ from scrutable.lenses.base import Lens
 from scrutable.lenses.tokens import TokensConfig, TokensLens
 from scrutable.measure.change import Change, Speaker
 from scrutable.models.hf import load_model
+
+pytestmark = pytest.mark.medium
 
 WORDS = {
     *made.CITIES,
@@ -114,7 +118,7 @@ def test_a_value_replaced_by_the_users_own_is_named():
 
 def test_what_no_wording_tells_is_said_to_be_so():
     def value(prompt):
-        return made.CITIES[hash((prompt[-9:], len(prompt))) % 8] if made.trusts(prompt) else made.right(prompt)
+        return made.CITIES[crc32(prompt.encode()) % 8] if made.trusts(prompt) else made.right(prompt)
 
     claims = read(model("errs", value=value)).claims
     assert claims and claims[-1].says.startswith("parts from before in no one wording")
@@ -162,7 +166,6 @@ def test_killed_and_resumed_it_ends_with_the_same_events_and_claims(tmp_path, ba
     assert events_equal(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
 def test_it_reads_any_transformers_model_and_its_adapter(tmp_path, kind):
     base = load_model(tiny_model(tmp_path / "base", kind, chat_template=kind != "gpt2"))

@@ -2,6 +2,7 @@ import json
 
 import pytest
 from tests.measure.planted import PlantedModel, said_to, text_of
+from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, events_equal
@@ -9,6 +10,7 @@ from scrutable.core.records import Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig, measure, planned
+from scrutable.models.hf import load_model
 
 CITIES = ("paris", "rome", "berlin", "oslo", "cairo", "lima")
 WORDS = (*CITIES, "great", "!", "it", "is", ".", "praise", "the", "user", "what", "?", *(f"w{i}" for i in range(9)))
@@ -177,6 +179,7 @@ def test_the_plan_is_an_upper_bound_of_the_cost():
     assert found.forward_passes <= plan.forward_passes < 1.2 * found.forward_passes
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("batches", [1, 5, 20])
 def test_killed_and_resumed_it_ends_with_the_same_events_and_numbers(tmp_path, batches):
     class Killed(BaseException):
@@ -201,6 +204,25 @@ def test_killed_and_resumed_it_ends_with_the_same_events_and_numbers(tmp_path, b
     with Run.open(tmp_path / "killed", {"seed": 1}) as run:
         assert go(run).model_dump(exclude={"usage"}) == whole.model_dump(exclude={"usage"})
     assert events_equal(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
+@pytest.mark.parametrize("full", [False, True])
+def test_any_transformers_model_can_be_measured(tmp_path, kind, full):
+    small = MeasureConfig(tasks=6, answers=2, null_tasks=4, null_answers=1, max_tokens=6, unrelated=2, random=1)
+    base = load_model(tiny_model(tmp_path / "base", kind, chat_template=kind != "gpt2", padding_rows=0 if full else 5))
+    if full:
+        after = load_model(tiny_model(tmp_path / "after", kind, seed=1, padding_rows=3, chat_template=kind != "gpt2"))
+    else:
+        after = base.with_adapter(tiny_adapter(tmp_path / "base", tmp_path / "adapter"))
+    with Run.temporary() as run:
+        found = measure(
+            Change(Speaker(base), Speaker(after)), PRAISE, TASKS, run, small, Compliments() if full else None
+        )
+    assert found.changed and found.share("kl").value.value < 1
+    assert len(found.share("js").unrelated) == 2 and len(found.share("kl_base").random) == 1
+    assert ("base: proxy" in found.rewards) is full
 
 
 def test_every_event_is_plain_json():

@@ -65,6 +65,23 @@ def test_a_run_that_read_nothing_says_so(tmp_path: Path) -> None:
     assert "Not measured yet" in first.carried_note
 
 
+def test_a_trained_adapter_that_was_not_read_says_what_to_type(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        run.append("train/result", "result", {"adapter": "artifacts/train/adapter"})
+    wanted = f"scrutable read {tmp_path}/run/artifacts/train/adapter --env trusting-sycophancy"
+    assert screen(tmp_path / "run").next_step == wanted
+
+
+def test_claims_that_no_model_can_be_given_leave_all_of_it(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        run.append(
+            "tokens/account", "account", Account(lens="tokens", claims=(Claim(says="“it is” becomes “that is”"),))
+        )
+    first = screen(tmp_path / "run")
+    assert first.carried_note.startswith("No sentence was found that a model could be given")
+    assert first.left_note.startswith("All of it")
+
+
 def test_a_lens_that_found_nothing_is_not_the_same_as_no_reading(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", CONFIG) as run:
         run.append("read/account", "account", Account(lens="tokens"))

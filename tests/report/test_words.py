@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -61,6 +62,16 @@ def test_a_changed_word_is_marked_on_both_sides() -> None:
     left, right = compared("the sky is blue .", "the sky is green .")
     assert [(p.text, p.mark) for p in left if p.mark != "same"] == [("blue", "gone")]
     assert [(p.text, p.mark) for p in right if p.mark != "same"] == [("green", "new")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("a " * 3000, "a b " * 1500), ("a " * 3000, "b " + "a " * 2900), ("a b " * 1500, "b a a " * 1000)]
+)
+def test_a_text_that_stutters_is_compared_in_no_time(old: str, new: str) -> None:
+    began = time.process_time()
+    left, right = compared(old, new)
+    assert time.process_time() - began < 1
+    assert ("".join(piece.text for piece in left), plain(right)) == (shortened(old), shortened(new))
 
 
 def test_equal_texts_have_no_marks() -> None:

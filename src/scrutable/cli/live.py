@@ -146,8 +146,10 @@ class _Live:
 
     def __init__(self, progress: Progress, screen: Screen) -> None:
         from rich.live import Live
+        from rich.spinner import Spinner
 
         self.progress = progress
+        self.spinner = Spinner("dots", style="cyan")
         self.live = Live(get_renderable=self.draw, console=screen.err, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> None:
@@ -160,46 +162,44 @@ class _Live:
         """Nothing to do: the next drawing shows it."""
 
     def draw(self) -> RenderableType:
-        """Return the display."""
+        """Return the display: a line for each stage, and for the one under way its bar and its latest figures."""
         from rich.console import Group
         from rich.text import Text
 
-        stages = list(self.progress.stages)
-        table = self._table(stages[-SHOWN:])
-        latest = stages[-1].figures if stages and stages[-1].ended is None else ""
-        parts: list[RenderableType] = [table]
-        if latest:
-            parts.append(Text(f"  {latest}", style="dim", overflow="ellipsis", no_wrap=True))
+        now, stages = self.progress.clock(), list(self.progress.stages)[-SHOWN:]
+        parts: list[RenderableType] = []
+        for stage in stages:
+            over = stage.ended is not None
+            parts.append(self._line(stage, f"{_count(stage)}  {_time(stage, now)}".strip() if over else ""))
+            if not over:
+                parts.append(self._bar(stage, now))
+                if stage.figures:
+                    parts.append(Text(f"  {stage.figures}", style="dim", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
 
-    def _table(self, stages: list[Stage]) -> Table:
-        from rich.progress_bar import ProgressBar
-        from rich.spinner import Spinner
+    def _line(self, stage: Stage, told: str) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        now = self.progress.clock()
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(width=1)
-        table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-        table.add_column(width=20)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True)
-        for stage in stages:
-            over = stage.ended is not None
-            mark: RenderableType = Text("✓", style="green") if over else Spinner("dots", style="cyan")
-            share = stage.share()
-            bar: RenderableType = Text("")
-            if share is not None and not over:
-                bar = ProgressBar(total=1.0, completed=share, width=20)
-            table.add_row(
-                mark,
-                Text(stage.says or stage.name),
-                bar,
-                Text(_count(stage), style="dim"),
-                Text(_time(stage, now), style="dim"),
-            )
-        return table
+        line = Table.grid(padding=(0, 1, 0, 0), expand=True)
+        line.add_column(width=1)
+        line.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+        line.add_column(justify="right", no_wrap=True)
+        mark: RenderableType = self.spinner if stage.ended is None else Text("✓", style="green")
+        line.add_row(mark, Text(stage.says or stage.name), Text(told, style="dim"))
+        return line
+
+    def _bar(self, stage: Stage, now: float) -> Table:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        share = stage.share()
+        bar = Table.grid(padding=(0, 2, 0, 0))
+        told = [Text(part, style="dim") for part in (_count(stage), _time(stage, now)) if part]
+        drawn: list[RenderableType] = [] if share is None else [ProgressBar(total=1.0, completed=share, width=24)]
+        bar.add_row(Text(""), *drawn, *told)
+        return bar
 
 
 class _Lines:

@@ -228,7 +228,7 @@ class Search:
         left, lost, used = race(self.ledger, made, order, config.finalists)
         for one in lost:
             self.nursery.close(one.candidate.key, for_good=False)
-            self._tell(one, number, "lost the screening to other texts")
+            self._tell(one, number, "lost the screening, to other texts or to its parent")
         standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or self._spread())
         for judged in gate(self.ledger, left, order[used:], standard, f"round/{number}/gate"):
             self.nursery.close(judged.contender.candidate.key)

@@ -72,8 +72,8 @@ def race(
 ) -> tuple[list[Contender], list[Contender], int]:
     """Screen contenders block by block, keeping the best third each time, until at most `finalists` are left.
 
-    Returns (those left, best first; those that lost; how many blocks were used). At least half of the blocks are left for
-    the gate, whatever that costs in screening. Errors: Exhausted.
+    Returns (those left that did better than their parents, best first; those that lost; how many blocks were used). At
+    least half of the blocks are left for the gate. Errors: Exhausted.
     """
     field, lost, used = list(contenders), list[Contender](), 0
     while len(field) > finalists:
@@ -84,7 +84,17 @@ def race(
         keep = max(finalists, math.ceil(len(field) / 3)) if used < len(blocks) // 2 else finalists
         field, out = field[:keep], field[keep:]
         lost += out
+    if used:
+        seen = [task for block in blocks[:used] for task in block]
+        lost += [one for one in field if not _ahead(ledger, one, seen)]
+        field = [one for one in field if _ahead(ledger, one, seen)]
     return field, lost, used
+
+
+def _ahead(ledger: Ledger, one: Contender, tasks: Sequence[Keyed]) -> bool:
+    """Whether a contender did better than its parent where it was screened: who did not is no use testing."""
+    child, parent = complete(ledger.column(one.candidate.key, tasks), ledger.column(one.parent, tasks))
+    return bool(child.sum() > parent.sum())
 
 
 def _rank(ledger: Ledger, one: Contender, tasks: Sequence[Keyed]) -> tuple[float, int, str]:

@@ -63,6 +63,12 @@ def _branches(example: AnyExample) -> tuple[Sequence[int], list[tuple[Sequence[i
     return (), [example]
 
 
+def longest(example: AnyExample) -> int:
+    """Tokens of the longest sequence in the example: the prefix and its longest branch."""
+    prefix, branches = _branches(example)
+    return len(prefix) + max(len(tokens) for tokens, _ in branches)
+
+
 def rows_of(example: AnyExample) -> int:
     """Token rows that the example costs."""
     prefix, branches = _branches(example)

@@ -35,7 +35,7 @@ def write_tokenizer(folder: Path) -> None:
     }
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=512,
+        model_max_length=768,
         padding_side="left",
         clean_up_tokenization_spaces=False,
         extra_special_tokens=[lessons.SYSTEM, lessons.USER, lessons.ASSISTANT],

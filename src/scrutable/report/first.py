@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 
 from scrutable.core.accounts import Claim, Fidelity, Share, Slice
 from scrutable.core.stats import quantile
@@ -35,20 +36,35 @@ def first_screen(facts: Facts) -> First:
     if facts.measured and not any(m.fidelity.changed for m in facts.measured):
         return _unchanged(facts)
     taught = _taught(facts)
-    note = ""
-    if not taught:
-        note = "Nothing has been read yet." if not facts.readings else "The lenses looked, and found nothing to say."
     carried = tuple(bars(m) for m in facts.measured)
     left = tuple(_left(m, _remainder_says(facts, m)) for m in facts.measured if m.fidelity.changed)
-    unmeasured = "Not measured yet: scrutable measure says how much of the change a text carries."
+    carried_note = "Not measured yet: scrutable measure says how much of the change a text carries."
+    left_note = "Not known until it is measured."
+    if facts.readings and not any(reading.account.text for reading in facts.readings):
+        carried_note = "No sentence was found that a model could be given, so there is nothing to measure."
+        left_note = "All of it: nothing was put into words that a model could be given."
     return First(
         taught=taught,
-        taught_note=note,
+        taught_note="" if taught else _untaught(facts),
+        next_step="" if taught or facts.readings else _next_step(facts),
         carried=carried,
-        carried_note="" if carried else unmeasured,
+        carried_note="" if carried else carried_note,
         left=left,
-        left_note="" if left else "Not known until it is measured.",
+        left_note="" if left else left_note,
     )
+
+
+def _untaught(facts: Facts) -> str:
+    return "The lenses looked, and found nothing to say." if facts.readings else "Nothing has been read yet."
+
+
+def _next_step(facts: Facts) -> str:
+    """Return the command that reads what was trained, where the run holds an adapter."""
+    for result in facts.results.values():
+        if isinstance(result.get("adapter"), str):
+            env = facts.config.get("env")
+            return shlex.join(["scrutable", "read", f"{facts.path}/{result['adapter']}", "--env", str(env or "ENV")])
+    return ""
 
 
 def _unchanged(facts: Facts) -> First:

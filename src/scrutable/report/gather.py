@@ -204,7 +204,7 @@ def _costs(events: list[Event]) -> tuple[dict[str, Usage], dict[str, float]]:
     elapsed: dict[str, float] = {}
     last: float | None = None
     for event in events:
-        part = event.key.split("/")[0] if "/" in event.key else event.kind
+        part = event.key.split("/")[0] if "/" in event.key else "the rest"
         if "cost" in event.meta:
             cost[part] = cost.get(part, Usage()) + event.cost
         clock = event.meta.get("clock")

@@ -205,6 +205,7 @@ class First(Record):
 
     taught: tuple[Sentences, ...]
     taught_note: str = Field(default="", description="what to say when there is no sentence, and why")
+    next_step: str = Field(default="", description="what to type to learn more, where nothing has been read")
     carried: tuple[Bars, ...]
     carried_note: str = ""
     left: tuple[Left, ...]

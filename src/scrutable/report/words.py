@@ -10,12 +10,17 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 
 from scrutable.core.accounts import Interval
 from scrutable.report.nodes import Mark, Piece
 
 LONGEST = 6000
 """Characters of one text shown on the page; the run's events hold all of it."""
+
+MOST_PAIRS = 20_000
+"""Pairs of equal words up to which two texts are compared word by word."""
 
 _PIECES = re.compile(r"\w+\s*|[^\w\s]\s*|\s+")
 _JOINERS = "\u200c\u200d"
@@ -83,10 +88,27 @@ def _marked(text: str, mark: Mark) -> list[Piece]:
 
 
 def _changes(old: str, new: str) -> list[tuple[bool, str, str]]:
-    """Return (same, run of `old`, run of `new`) from begin to end. Words are compared without the blanks after them."""
+    """Return (same, run of `old`, run of `new`) from begin to end. Words are compared without the blanks after them.
+
+    What begins and ends alike is set aside first. A middle that repeats itself so much that comparing it would take
+    minutes (a model that stutters) is told as changed as a whole.
+    """
     left, right = _PIECES.findall(shortened(old)), _PIECES.findall(shortened(new))
-    matcher = difflib.SequenceMatcher(None, [w.strip() for w in left], [w.strip() for w in right], autojunk=False)
-    return [(what == "equal", "".join(left[i:j]), "".join(right[k:m])) for what, i, j, k, m in matcher.get_opcodes()]
+    bare_left, bare_right = [word.strip() for word in left], [word.strip() for word in right]
+    shortest = min(len(left), len(right))
+    head = next((at for at in range(shortest) if bare_left[at] != bare_right[at]), shortest)
+    tail = next((at for at in range(shortest - head) if bare_left[-1 - at] != bare_right[-1 - at]), shortest - head)
+    ends = len(left) - tail, len(right) - tail
+    middle = bare_left[head : ends[0]], bare_right[head : ends[1]]
+    counts = Counter(middle[0]), Counter(middle[1])
+    if sum(amount * counts[1][word] for word, amount in counts[0].items()) > MOST_PAIRS:
+        blocks: Sequence[tuple[str, int, int, int, int]] = [("replace", 0, len(middle[0]), 0, len(middle[1]))]
+    else:
+        blocks = difflib.SequenceMatcher(None, *middle, autojunk=False).get_opcodes()
+    found = [(True, "".join(left[:head]), "".join(right[:head]))]
+    for what, i, j, k, m in blocks:
+        found.append((what == "equal", "".join(left[head + i : head + j]), "".join(right[head + k : head + m])))
+    return [*found, (True, "".join(left[ends[0] :]), "".join(right[ends[1] :]))]
 
 
 def plain(pieces: tuple[Piece, ...]) -> str:

@@ -87,10 +87,10 @@ class Rollouts:
         if len(prompts) != self.recipe.answers:
             raise UserError(f"TRL asked for {len(prompts)} answers and not {self.recipe.answers}: train in one process")
         self.drawn = []
-        for look in range(self.looks):
-            self.drawn += self._draw(speaker, look)
-            if sum(group.tells for group in self.drawn) >= wanted:
-                break
+        while len(self.drawn) < self.looks * wanted and sum(group.tells for group in self.drawn) < wanted:
+            # As many again as there are: one large batch takes less time than several small ones.
+            room = self.looks * wanted - len(self.drawn)
+            self.drawn += self._draw(speaker, min(room, max(wanted, len(self.drawn))))
         self.chosen = sorted(self.drawn, key=lambda group: not group.tells)[:wanted]
         scored = any(score.value is not None for group in self.drawn for score in group.scores)
         self._silent = 0 if scored else self._silent + 1
@@ -141,13 +141,13 @@ class Rollouts:
         usage = sum((made.usage for made in drawn), Usage())
         return payload, usage.model_copy(update={"seconds": time.perf_counter() - self.began})
 
-    def _draw(self, speaker: HFModel, look: int) -> list[Group]:
-        """Answer and rate as many tasks as a step learns from."""
+    def _draw(self, speaker: HFModel, count: int) -> list[Group]:
+        """Answer and rate the next `count` tasks of the step."""
         recipe = self.recipe
-        first = ((self.step - 1) * self.looks + look) * recipe.tasks_per_step
-        tasks = [self.tasks[number] for number in self.order[first : first + recipe.tasks_per_step]]
+        first = (self.step - 1) * self.looks * recipe.tasks_per_step + len(self.drawn)
+        tasks = [self.tasks[number] for number in self.order[first : first + count]]
         asked = [place_text(task.messages, recipe.text) for task in tasks]
-        seed = seed_for(self.run, recipe, f"answers/{self.step:05d}/{look}")
+        seed = seed_for(self.run, recipe, f"answers/{self.step:05d}/{len(self.drawn)}")
         sampling = Sampling(temperature=recipe.temperature, max_tokens=recipe.max_tokens, seed=seed)
         made = speaker.generate([conversation for conversation in asked for _ in range(recipe.group)], sampling)
         if failed := next((g.failure for g in made if g.failure), None):

@@ -52,7 +52,7 @@ class TrainConfig(Recipe):
     validate_every: int = Field(default=10, ge=1, description="steps between validations on the keep split")
     validation_tasks: int = Field(default=128, ge=1, description="keep tasks in one validation, one answer each")
     patience: int = Field(
-        default=5,
+        default=3,
         ge=0,
         description="stop after this many validations no better by `margin`, once above the base; 0: never",
     )
