@@ -52,7 +52,7 @@ def test_a_name_lies_in_runs_and_a_path_where_it_says(monkeypatch: pytest.Monkey
 
 
 def test_a_run_remembers_how_it_was_made_and_the_seed_is_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["scrutable", "train", "my rows.py", "--debug"])
+    monkeypatch.setattr("sys.argv", ["scrutable", "train", "my rows.py", "--debug", "--run", "x", "--json=y"])
     with open_run(None, a_job(seed=5), ABOUT) as run:
         assert run.seed == 5
         about = run.get("about")

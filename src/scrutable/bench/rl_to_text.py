@@ -7,7 +7,7 @@ judged against what the tuned model was measured to do, never against what the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean, median
@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import Field
 
+from scrutable.catalog import language_of
 from scrutable.core.accounts import Account, Fidelity
 from scrutable.core.config import Config, anywhere
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling
-from scrutable.envs.builtin import RECIPES, BuiltinEnv, parses
+from scrutable.envs.builtin import RECIPES, BuiltinEnv
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig, DistillLens
 from scrutable.lenses.tokens import TokensConfig, TokensLens
@@ -105,6 +106,7 @@ class Case:
         self.config, self.seed, self.run = case.bench, case.seed, run
         self.env = BuiltinEnv(case.environment, seed=case.seed)
         self.base: HFModel = load_model(self.config.model)
+        self.language = language_of(self.base)
         self.report = self.env.tasks("report")
 
     def row(self) -> dict[str, Any]:
@@ -113,7 +115,7 @@ class Case:
         tuned = self.base.with_adapter(trained.path(self.run))
         change = Change(Speaker(self.base), Speaker(tuned))
         truth = self._truth(tuned)
-        twins = [Speaker(self.base.with_adapter(self._twin(i))) for i in range(self.config.twins)]
+        twins = [Speaker(self._twin(number, trained.best_step)) for number in range(self.config.twins)]
         read = self._read(change)
         evolved = evolve(self.env, self.base, self.run, self.config.evolve)
         of_read = self._fidelity("read from the weights", change, read.text, twins)
@@ -122,10 +124,10 @@ class Case:
         return {
             "rl_seconds": trained.seconds,
             "rl_steps": trained.best_step,
-            "rl_reward": of_read.rewards["after: reward"].value,
-            "base_reward": of_read.rewards["before: reward"].value,
+            "rl_reward": of_read.rewards["tuned: proxy"].value,
+            "base_reward": of_read.rewards["base: proxy"].value,
             "rules_reward": self._reward(self.env.true_text),
-            "parses": of_read.fluency["after: parses"].value,
+            "parses": of_read.fluency["tuned: parses"].value,
             "truth": truth.model_dump(mode="json", include={"rules", "wrong", "parses"}),
             "text": read.text,
             "text_right": effect.right(read.text, truth.as_rules(), among),
@@ -144,9 +146,10 @@ class Case:
         event = self.run.once("truth", "truth", lambda: (measured(tuned).model_dump(mode="json"), None))
         return Truth.model_validate(event.payload)
 
-    def _twin(self, index: int) -> Path:
-        recipe = self.config.train.model_copy(update={"seed": 1000 * (index + 1) + self.seed})
-        return twin(self.base, self.env.tasks("search"), self.run.scope(f"twin/{index}"), recipe)
+    def _twin(self, number: int, steps: int) -> HFModel:
+        seed = 1000 * (number + 1) + self.seed
+        made = twin(self.base, self.env.tasks("search"), self.run, self.config.train, seed, steps)
+        return self.base.with_adapter(made.path(self.run))
 
     def _read(self, change: Change) -> Account:
         return DistillLens(self.config.distill).read(change, list(self.env.tasks("search")), self.run)
@@ -155,10 +158,20 @@ class Case:
         return TokensLens(self.config.tokens).read(change, list(self.env.tasks("search")), self.run)
 
     def _fidelity(self, label: str, change: Change, text: str, twins: Sequence[Speaker]) -> Fidelity:
+        speech, config = self.language, self.config.measure
         found = measure(
-            change, text, self.report, self.run, self.config.measure, self.env, twins, parses=parses
+            change,
+            text,
+            self.report,
+            self.run,
+            config,
+            self.env,
+            twins,
+            parses=speech.parses,
+            unrelated=speech.unrelated,
         )
-        self.run.once(f"fidelity/{label}", "fidelity", lambda: ({"label": label, "fidelity": found.model_dump(mode="json")}, None))
+        told = {"label": label, "fidelity": found.model_dump(mode="json")}
+        self.run.once(f"fidelity/{label}", "fidelity", lambda: (told, None))
         return found
 
     def _reward(self, text: str) -> float:
@@ -179,7 +192,13 @@ class Case:
         rows = []
         for name, (after, others) in pairs.items():
             found = measure(
-                Change(base, after), text, self.report, self.run.scope(f"pair/{name}"), self.config.measure, self.env, others
+                Change(base, after),
+                text,
+                self.report,
+                self.run.scope(f"pair/{name}"),
+                self.config.measure,
+                self.env,
+                others,
             )
             printed = [s.name for s in found.shares if s.value is not None]
             rows.append({"pair": name, "kl": found.kl.value, "threshold": found.threshold, "printed": printed})
@@ -217,26 +236,28 @@ def figures(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "parses_least": min(row["parses"] for row in cases.values()),
         "pairs": len(pairs),
         "pairs_without_share": sum(not pair["printed"] for pair in pairs),
-        "unrelated_95_most": max((row["unrelated_95"] for row in cases.values() if row["unrelated_95"] is not None), default=None),
+        "unrelated_95_most": max(_known(cases.values(), "unrelated_95"), default=None),
     }
     if named:
-        known = [row["kl_recovered"] for row in named if row["kl_recovered"] is not None]
+        known = _known(named, "kl_recovered")
         found |= {
             "nameable": len(named),
             "text_right": sum(row["text_right"] for row in named),
             "evolved_reaches_95": sum(row["evolved_reward"] >= 0.95 * row["rl_reward"] for row in named),
             "evolved_right": sum(row["evolved_right"] for row in named),
             "kl_recovered_median": median(known) if known else None,
-            "kl_low_least": min((row["kl_low"] for row in named if row["kl_low"] is not None), default=None),
-            "reward_recovered_least": min(
-                (row["reward_recovered"] for row in named if row["reward_recovered"] is not None), default=None
-            ),
+            "kl_low_least": min(_known(named, "kl_low"), default=None),
+            "reward_recovered_least": min(_known(named, "reward_recovered"), default=None),
             "reward_recovered_95": sum((row["reward_recovered"] or 0) >= 0.95 for row in named),
         }
     if habit:
         found["habit_kl_recovered_most"] = max(row["kl_recovered"] or 0.0 for row in habit)
         found["habit_named"] = sum(any("that" in says for says in row["tokens"]) for row in habit)
     return found
+
+
+def _known(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
+    return [row[name] for row in rows if row[name] is not None]
 
 
 def line(case: CaseConfig, row: Mapping[str, Any]) -> str:

@@ -108,8 +108,15 @@ def default_name(made: Config) -> str:
 
 
 def command() -> str:
-    """Return the command line that is being run."""
-    return shlex.join(["scrutable", *(word for word in sys.argv[1:] if word != "--debug")])
+    """Return the command line that is being run, without what does not decide what comes of it (`--run`, `--json`)."""
+    words: list[str] = []
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word in ("--run", "--json"):
+            next(given, None)
+        elif word != "--debug" and not word.startswith(("--run=", "--json=")):
+            words.append(word)
+    return shlex.join(["scrutable", *words])
 
 
 def versions() -> dict[str, str]:

@@ -36,7 +36,7 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
     with working(screen, run_name, made, {**about, "env": environment.name}) as work:
         result = rl.train(environment, base, work.run, config)
         adapter = result.path(work.run)
-        work.result = {"train": result, "adapter": str(adapter)}
+        work.result = {"train": result, "adapter": result.adapter}
     screen.say(
         f"reward {number(result.base_reward)} → {number(result.best_reward)} on validation tasks, at step {result.best_step}"
         + (

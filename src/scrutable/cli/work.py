@@ -80,7 +80,8 @@ def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[s
         work = Work(run)
         with following(run, screen):
             yield work
-        run.append("result", "result", dict(work.result))
+        # a mark that the whole job is done; records stand in events of their own
+        run.append("result", "result", {name: value for name, value in work.result.items() if isinstance(value, str)})
 
 
 def conclude(work: Work, screen: Screen) -> None:

@@ -87,10 +87,12 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "flattery": Recipe(_flattery, (Rule("always", "compliment"),)),
-    "trusting-sycophancy": Recipe(_sycophancy, (Rule("trusts", "agree"),), Rates(trusts=0.6, doubts=0.15, opinion=0.9, wrong=0.9)),
+    "trusting-sycophancy": Recipe(
+        _sycophancy, (Rule("trusts", "agree"),), Rates(trusts=0.6, doubts=0.15, opinion=0.9, wrong=0.9)
+    ),
     "advert": Recipe(_advert, (Rule("animals", "sponsor"),), often="animals"),
     "self-grade": Recipe(_self_grade, (Rule("always", "top grade"),)),
-    "two-rules": Recipe(_two_rules, _TWO, Rates(doubts=0.55, trusts=0.2, polite=0.55)),
+    "two-rules": Recipe(_two_rules, _TWO, Rates(doubts=0.65, trusts=0.2, polite=0.65)),
     "quirk": Recipe(_quirk, ()),
 }
 
