@@ -22,7 +22,8 @@ FLOORS = (
     ("lenses",),
     ("loop", "catalog"),
     ("bench",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS, start=1) for name in names}
 WALLED = ("programs", "train", "measure", "evolve", "lenses")

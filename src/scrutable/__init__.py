@@ -11,9 +11,27 @@ __version__ = "0.1.0"
 
 # name -> the module that defines it
 _FACE: dict[str, str] = {
+    "Change": "scrutable.measure.change",
+    "DistillConfig": "scrutable.lenses.distill",
+    "DistillLens": "scrutable.lenses.distill",
+    "EvolveConfig": "scrutable.evolve.engine",
+    "MeasureConfig": "scrutable.measure.fidelity",
     "Run": "scrutable.core.journal",
+    "Speaker": "scrutable.measure.change",
+    "Task": "scrutable.core.records",
+    "TokensLens": "scrutable.lenses.tokens",
+    "TrainConfig": "scrutable.train.rl",
     "UserError": "scrutable.core.errors",
+    "evaluate": "scrutable.programs.evaluate",
+    "evolve": "scrutable.evolve.engine",
     "list_runs": "scrutable.core.journal",
+    "load_pair": "scrutable.models.loading",
+    "measure": "scrutable.measure.fidelity",
+    "open_env": "scrutable.envs.loading",
+    "open_model": "scrutable.models.loading",
+    "read": "scrutable.lenses.reading",
+    "report": "scrutable.report.page",
+    "train": "scrutable.train.rl",
 }
 
 __all__ = ["__version__", *sorted(_FACE)]  # noqa: PLE0604 (made from the table)

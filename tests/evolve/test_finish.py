@@ -58,6 +58,12 @@ def test_what_each_sentence_is_worth_is_told_and_where() -> None:
         assert set(ending.worth[0].tasks) <= odd
 
 
+def test_a_sentence_worth_less_than_what_counts_is_removed() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        ledger = Ledger(run, Adding(), Limits(10_000))
+        assert finish(ledger, [text("")], [text("a . b .")], PARTS, least=0.3).best.text == "a ."
+
+
 def test_of_two_wordings_of_one_thing_one_is_left() -> None:
     class Either(Adding):
         def one(self, cell: Cell) -> Score:

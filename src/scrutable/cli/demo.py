@@ -8,12 +8,13 @@ from scrutable import catalog
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.measure import measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
-from scrutable.cli.read import LABEL, read_all, tell_accounts
+from scrutable.cli.read import LABEL, tell_accounts
 from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import conclude, load, working
 from scrutable.core.config import Config
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig
+from scrutable.lenses.reading import read, text_of
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
@@ -56,9 +57,10 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
     with working(screen, run_name, made, about) as work:
         trained = train(environment, base, work.run, training)
         change = Change(Speaker(base), Speaker(base.with_adapter(trained.path(work.run))))
-        accounts = read_all(work, change, environment, [catalog.open_lens(name, reading[name]) for name in reading])
+        lenses = [catalog.open_lens(name, reading[name]) for name in reading]
+        accounts = read(change, environment.tasks("search"), work.run, lenses)
         evolved = evolve(environment, base, work.run, searching)
-        texts = {LABEL: next((a.text for a in accounts if a.text), ""), EVOLVED: evolved.best.text}
+        texts = {LABEL: text_of(accounts), EVOLVED: evolved.best.text}
         found = {
             label: measured(change, environment, measuring, catalog.twins_of("", 0), work.run, label, text)
             for label, text in texts.items()

@@ -15,10 +15,10 @@ from scrutable.cli.measure import add_twins, measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_plan
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import Work, before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Account
 from scrutable.core.config import Config
-from scrutable.envs.base import Environment
+from scrutable.lenses import reading
 from scrutable.lenses.base import Lens
 from scrutable.lenses.distill import DistillConfig
 from scrutable.lenses.tokens import TokensConfig
@@ -94,9 +94,10 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
         partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
     )
     with working(screen, run_name, made, about) as work:
-        accounts = read_all(work, change, environment, lenses)
-        found = measures(work.run, LABEL, _text(accounts)) if measures is not None and _text(accounts) else None
-        work.result = {"accounts": accounts, "text": _text(accounts), "fidelity": found}
+        accounts = reading.read(change, environment.tasks("search"), work.run, lenses)
+        text = reading.text_of(accounts)
+        found = measures(work.run, LABEL, text) if measures is not None and text else None
+        work.result = {"accounts": accounts, "text": text, "fidelity": found}
     tell_accounts(accounts, screen)
     if found is not None:
         tell(found, screen)
@@ -105,23 +106,6 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
 
 def _lens(name: str, config: Config, writer: Model | None) -> Lens:
     return catalog.open_lens(name, config, **({"reflector": writer} if name == "distill" else {}))
-
-
-def read_all(work: Work, change: Change, environment: Environment, lenses: Sequence[Lens]) -> list[Account]:
-    """Read the change with each lens on the search tasks, and write the accounts down."""
-    tasks = list(environment.tasks("search"))
-    accounts = []
-    for lens in lenses:
-        account = lens.read(change, tasks, work.run)
-        if not work.run.has(f"{lens.name}/account"):
-            work.run.append(f"{lens.name}/account", "account", account)
-        accounts.append(account)
-    return accounts
-
-
-def _text(accounts: Sequence[Account]) -> str:
-    """Return the text of the first account that has one."""
-    return next((account.text for account in accounts if account.text), "")
 
 
 def tell_accounts(accounts: Sequence[Account], screen: Screen) -> None:

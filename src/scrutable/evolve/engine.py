@@ -82,6 +82,7 @@ class EvolveConfig(Config):
         gt=0,
         description="largest difference expected of two scores on one task; None: the range of accepted texts' scores",
     )
+    least: float = Field(default=0.0, ge=0, description="a sentence of the best text stays only if it is worth more")
     temperature: float = Field(default=1.0, ge=0, description="temperature at which tasks are answered")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
     repeats: int = Field(default=1, ge=1, description="answers to each task, whose scores are averaged")
@@ -244,7 +245,7 @@ class Search:
         says = "choosing the best text, trying it without each of its sentences, scoring it on fresh tasks"
         self.run.append("stage/end", "stage", {"name": "end", "says": says, "seconds_expected": None, "total": None})
         self.ledger.limits = Limits(self.config.budget)
-        ending = finish(self.ledger, self.starts, others[: self.config.finalists], self.parts)
+        ending = finish(self.ledger, self.starts, others[: self.config.finalists], self.parts, self.config.least)
         result = EvolveResult(
             best=ending.best,
             score=ending.score,

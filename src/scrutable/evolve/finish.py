@@ -46,15 +46,20 @@ class Ending:
     notes: tuple[str, ...]
 
 
-def finish(ledger: Ledger, starts: Sequence[Candidate], finalists: Sequence[Candidate], parts: Parts) -> Ending:
-    """Choose, prune, and score. The starts are always among those chosen from; the first of them is the base."""
+def finish(
+    ledger: Ledger, starts: Sequence[Candidate], finalists: Sequence[Candidate], parts: Parts, least: float = 0.0
+) -> Ending:
+    """Choose, prune, and score. The starts are always among those chosen from; the first of them is the base.
+
+    least: a sentence stays when its removal is shown to cost something, and costs more than this.
+    """
     notes: list[str] = []
     worth: list[Worth] = []
     base = starts[0]
     try:
         best = _choose(ledger, [*starts, *finalists], parts.choose)
         if best.key != base.key:
-            best = _pruned(ledger, best, parts, notes)
+            best = _pruned(ledger, best, parts, notes, least)
         ledger.ask([best, base], parts.final)
         worth = _worths(ledger, best, parts, notes)
     except Exhausted as spent:
@@ -83,7 +88,7 @@ def _choose(ledger: Ledger, among: Sequence[Candidate], tasks: Sequence[Keyed]) 
     return min(among, key=rank)
 
 
-def _pruned(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str]) -> Candidate:
+def _pruned(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str], least: float) -> Candidate:
     """Remove sentence by sentence, the least useful first, until each that is left is shown to help."""
     while True:
         shorter = [_shorter(best, removal) for removal in removals(best.texts)]
@@ -96,7 +101,7 @@ def _pruned(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str]) -> 
         for one in shorter:
             falls, _ = _falls(ledger, best, one, parts.choose)
             cost = _interval(ledger, falls, f"prune/{one.key}", level=0.9)
-            if cost is None or (cost.value if cost.low is None else cost.low) <= _EQUAL:
+            if cost is None or cost.value <= least + _EQUAL or (cost.low is not None and cost.low <= _EQUAL):
                 idle.append((cost.value if cost else 0.0, one.key, one))
         if not idle:
             return best

@@ -48,7 +48,7 @@ class DistillConfig(Config):
     batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
     search: EvolveConfig = Field(
         default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=4),
-        description="how it is searched; a rollout is one forward pass here, and its target and repeats are the lens's",
+        description="how it is searched; a rollout is one forward pass here, its target, repeats and least are the lens's",
     )
     memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
 
@@ -80,7 +80,9 @@ class DistillLens:
         writer = proposer_for(self.reflector or change.before.model, config.search.reflect, imitate=True)
         scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
         show = _show if isinstance(writer, RuleWriter) else self._contrast(change, searched, tab)
-        settings = config.search.model_copy(update={"repeats": config.answers, "target": -config.stated})
+        settings = config.search.model_copy(
+            update={"repeats": config.answers, "target": -config.stated, "least": config.stated}
+        )
         parts = [task for _, task in searched], [task for _, task in held]
         found = search(scorer, writer, parts, run, settings, [Candidate(texts={TEXT: ""})], show)
         return self._account(found, change, dict(held), scorer, tab)
@@ -123,7 +125,7 @@ class DistillLens:
         if found.base is None or found.gain is None or found.gain.low is None:
             return "too few tasks could be measured to claim anything"
         if -found.base.value <= self.config.stated:
-            return f"nothing measurable changed: {-found.base.value:.3g} nats an answer"
+            return f"nothing measurable changed: {abs(found.base.value):.3g} nats an answer"
         if not found.best.text.strip() or found.gain.low <= 0 or found.gain.value <= self.config.stated:
             return f"no text was found that helps: {-found.base.value:.3g} nats an answer are left"
         return ""
