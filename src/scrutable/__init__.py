@@ -5,7 +5,9 @@ milliseconds and torch is imported only by what needs it. Nothing inside the pac
 below it, and only the user stands here.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,21 @@ _FACE: dict[str, str] = {
 }
 
 __all__ = ["__version__", *sorted(_FACE)]  # noqa: PLE0604 (made from the table)
+
+
+class _Face(ModuleType):
+    """The package, on which a name of the face stays what the table says.
+
+    Importing `scrutable.train.rl` binds the subpackage `train` to the name `train` of its parent; the verb has that name
+    here. The subpackage is reached by `from scrutable.train import ...`, as ever.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _FACE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
 
 
 def __getattr__(name: str) -> object:
