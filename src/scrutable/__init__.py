@@ -27,6 +27,7 @@ _FACE: dict[str, str] = {
     "evaluate": "scrutable.programs.evaluate",
     "evolve": "scrutable.evolve.engine",
     "list_runs": "scrutable.core.journal",
+    "load_model": "scrutable.models.hf",
     "load_pair": "scrutable.models.loading",
     "measure": "scrutable.measure.fidelity",
     "open_env": "scrutable.envs.loading",

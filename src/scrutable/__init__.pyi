@@ -15,6 +15,7 @@ from scrutable.measure.change import Change as Change
 from scrutable.measure.change import Speaker as Speaker
 from scrutable.measure.fidelity import MeasureConfig as MeasureConfig
 from scrutable.measure.fidelity import measure as measure
+from scrutable.models.hf import load_model as load_model
 from scrutable.models.loading import load_pair as load_pair
 from scrutable.models.loading import open_model as open_model
 from scrutable.programs.evaluate import evaluate as evaluate
