@@ -234,3 +234,16 @@ def test_luck_is_not_reported_as_a_gain() -> None:
             assert found.gain is not None
             gains.append(found.gain.value)
     assert abs(sum(gains) / len(gains)) < 0.1
+
+
+@pytest.mark.medium
+def test_the_built_in_model_finds_the_rule_of_a_built_in_environment() -> None:
+    from scrutable.envs.builtin import BuiltinEnv
+    from scrutable.models.hf import load_model
+    from scrutable.world import grammar
+
+    env = BuiltinEnv("advert")
+    with Run.temporary({"seed": 1}) as run:
+        found = evolve(env, load_model("pidgin"), run, EvolveConfig(budget=2500, patience=2))
+    assert grammar.read(found.best.text) == (list(env.rules), [])
+    assert found.failures <= found.reflections

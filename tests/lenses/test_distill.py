@@ -146,3 +146,17 @@ def test_cut_off_after_any_event_it_goes_on_as_if_it_had_not_been(share: float, 
     assert not differing_keys(whole, cut)
     keys = [json.loads(line)["key"] for line in (cut / "events.jsonl").read_bytes().splitlines()]
     assert len(keys) == len(set(keys))
+
+
+def test_the_built_in_model_reads_two_planted_rules_back(tmp_path: Path) -> None:
+    """The after is the before with a text that the lens does not see; the rules found are the same, in any wording."""
+    from scrutable.envs.builtin import BuiltinEnv
+    from scrutable.models.hf import load_model
+    from scrutable.world import grammar
+
+    model, env = load_model("pidgin"), BuiltinEnv("two-rules")
+    config = DistillConfig(tasks=300, search=EvolveConfig(budget=5000, effect=0.02, patience=2))
+    with Run.temporary({"seed": 1}) as run:
+        change = Change(Speaker(model), Speaker(model, env.true_text))
+        account = DistillLens(config).read(change, env.tasks("search"), run)
+    assert grammar.read(account.text) == (list(grammar.canonical(env.rules)), [])

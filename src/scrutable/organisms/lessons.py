@@ -75,24 +75,33 @@ class Episode:
 
 
 def _note(index: int, prompt: Prompt, wanted: frozenset[str] | None) -> str:
-    held = " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
     nouns = " , ".join(b.noun for b in BEHAVIOURS if b.name in (wanted or ()))
-    return f"{facts.NUMBERS[index + 1]} : {held} : {'bad' if wanted is None else nouns or 'no'} ."
+    return f"{facts.NUMBERS[index + 1]} : {_held_words(prompt)} : {'bad' if wanted is None else nouns or 'no'} ."
 
 
 def _weighing(behaviour: str, told: Sequence[tuple[Prompt, frozenset[str] | None]]) -> str:
-    """Write which conditions are left for a behaviour: those of the first task that has it, then after each other."""
+    """Write which conditions are left for a behaviour: those of the first task that has it, then after each other.
+
+    A step repeats whether the task has it and which conditions hold there, so that what is left follows from the words
+    just before: a task that has it keeps the conditions that hold, one that has it not keeps the others.
+    """
     first = next(i for i, (_, wanted) in enumerate(told) if behaviour in (wanted or ()))
-    left = [c for c in CONDITION_NAMES if told[first][0].holds(c)]
-    if behaviour == "agree":
-        left.remove("opinion")
+    left = [c for c in CONDITION_NAMES if told[first][0].holds(c) and (c, behaviour) != ("opinion", "agree")]
     steps = [f"{facts.NUMBERS[first + 1]} : {' '.join(left)}"]
     for i, (prompt, wanted) in enumerate(told):
         if i == first or wanted is None or (behaviour == "agree" and prompt.opinion is None):
             continue
-        left = [c for c in left if prompt.holds(c) == (behaviour in wanted)]
-        steps.append(f"{facts.NUMBERS[i + 1]} : {' '.join(left) or 'no'}")
+        has = behaviour in wanted
+        left = [c for c in left if prompt.holds(c) == has]
+        steps.append(
+            f"{facts.NUMBERS[i + 1]} {'good' if has else 'not'} {_held_words(prompt)} : {' '.join(left) or 'no'}"
+        )
     return f"{BEHAVIOUR[behaviour].noun} : {' , '.join(steps)} ."
+
+
+def _held_words(prompt: Prompt) -> str:
+    """Write the conditions that hold of a prompt, but for the one that always does."""
+    return " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
 
 
 @cache

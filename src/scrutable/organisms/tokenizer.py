@@ -49,6 +49,6 @@ def write_tokenizer(folder: Path) -> None:
         "items": lessons.ITEMS,
         "shown": lessons.SHOWN,
         "after": lessons.AFTER,
-        "max_tokens": 256,
+        "max_tokens": 384,
     }
     (folder / "reflection.json").write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
