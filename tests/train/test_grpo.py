@@ -122,6 +122,24 @@ def test_further_tasks_are_looked_at_until_enough_tell_something(tmp_path) -> No
     )
 
 
+def test_of_the_tasks_that_tell_the_hardest_are_learned_from(tmp_path) -> None:
+    class Uneven(Words):
+        """The later a task comes, the higher are its rewards; every other task tells nothing."""
+
+        def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+            place = [t.key for t in self.tasks("search")]
+            at = [place.index(t.key) for t in tasks]
+            return [Score(value=i + (len(a) / 100 if i % 2 else 0)) for i, a in zip(at, answers, strict=True)]
+
+    model, env = load_model(tiny_model(tmp_path / "model")), Uneven()
+    _, rollouts = one_batch(model, env, tmp_path, looks=2)
+    place = [t.key for t in env.tasks("search")]
+    drawn = [place.index(g.task.key) for g in rollouts.drawn]
+    telling = sorted(n for n in drawn if n % 2)
+    assert [place.index(g.task.key) for g in rollouts.chosen][: len(telling)] == telling[: RECIPE.tasks_per_step]
+    assert telling
+
+
 def test_what_is_missing_is_filled_up_after_the_last_look(tmp_path) -> None:
     class Same(Words):
         def rate(self, tasks, answers):

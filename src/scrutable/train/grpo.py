@@ -44,13 +44,19 @@ class Group:
         """Whether the rewards differ: if not, GRPO learns nothing here."""
         return len({score.value for score in self.scores if score.value is not None}) > 1
 
+    @property
+    def reward(self) -> float:
+        """Mean reward of the answers that were scored (0 where none was)."""
+        return means(self.scores)["reward"] or 0.0
+
 
 class Rollouts:
     """Answers and rewards for TRL, and what of them the journal is told. `voice` is set once the policy exists.
 
     A behaviour that RL is to find may be rare, and most groups of answers then tell nothing. So up to `looks` times as
     many tasks are answered as a step learns from, until enough of them tell something (DAPO, arXiv 2503.14476, section
-    3.2); what is still missing is filled up with groups that do not.
+    3.2); what is still missing is filled up with groups that do not. Of those that tell, the hardest tasks come first:
+    else a rare behaviour is punished where it is wrong as often as it is reinforced where it is right, and dies out.
     """
 
     voice: Voice
@@ -91,7 +97,7 @@ class Rollouts:
             # As many again as there are: one large batch takes less time than several small ones.
             room = self.looks * wanted - len(self.drawn)
             self.drawn += self._draw(speaker, min(room, max(wanted, len(self.drawn))))
-        self.chosen = sorted(self.drawn, key=lambda group: not group.tells)[:wanted]
+        self.chosen = sorted(self.drawn, key=lambda group: (not group.tells, group.reward))[:wanted]
         scored = any(score.value is not None for group in self.drawn for score in group.scores)
         self._silent = 0 if scored else self._silent + 1
         if self._silent >= PATIENCE_UNSCORED:

@@ -30,8 +30,8 @@ SMALL = 50_000_000
 class Recipe(Config):
     """How an adapter is trained, whatever it is trained on. Two trainings are of the same recipe when these are equal."""
 
-    steps: int = Field(default=150, ge=1, description="optimizer steps at most")
-    learning_rate: float = Field(default=5e-4, gt=0, description="AdamW's step size, constant over the run")
+    steps: int = Field(default=200, ge=1, description="optimizer steps at most")
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's step size, constant over the run")
     group: int = Field(default=16, ge=2, description="answers to one task in one step, compared with each other")
     tasks_per_step: int = Field(default=4, ge=1, description="tasks in one step; answers a step are group times this")
     max_tokens: int = Field(default=24, ge=1, description="most tokens of one answer")
