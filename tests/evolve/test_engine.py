@@ -244,6 +244,6 @@ def test_the_built_in_model_finds_the_rule_of_a_built_in_environment() -> None:
 
     env = BuiltinEnv("advert")
     with Run.temporary({"seed": 1}) as run:
-        found = evolve(env, load_model("pidgin"), run, EvolveConfig(budget=2500, patience=2))
+        found = evolve(env, load_model("pidgin"), run, EvolveConfig(budget=1500, pool=60, keep=40, patience=1))
     assert grammar.read(found.best.text) == (list(env.rules), [])
     assert found.failures <= found.reflections

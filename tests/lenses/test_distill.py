@@ -155,7 +155,8 @@ def test_the_built_in_model_reads_two_planted_rules_back(tmp_path: Path) -> None
     from scrutable.world import grammar
 
     model, env = load_model("pidgin"), BuiltinEnv("two-rules")
-    config = DistillConfig(tasks=300, search=EvolveConfig(budget=5000, effect=0.02, patience=2))
+    search = EvolveConfig(budget=3000, pool=60, keep=40, effect=0.02, patience=1)
+    config = DistillConfig(tasks=200, search=search)
     with Run.temporary({"seed": 1}) as run:
         change = Change(Speaker(model), Speaker(model, env.true_text))
         account = DistillLens(config).read(change, env.tasks("search"), run)

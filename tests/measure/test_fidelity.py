@@ -176,7 +176,7 @@ def test_the_plan_is_an_upper_bound_of_the_cost():
     found = measured().usage
     plan = planned(CONFIG, len(TASKS))
     assert found.generations <= plan.generations < 1.2 * found.generations
-    assert found.forward_passes <= plan.forward_passes < 1.2 * found.forward_passes
+    assert found.forward_passes <= plan.forward_passes < 1.3 * found.forward_passes
 
 
 @pytest.mark.medium

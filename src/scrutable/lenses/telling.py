@@ -12,11 +12,12 @@ import numpy as np
 
 from scrutable.core.accounts import Claim, Evidence, Slice
 from scrutable.core.records import Task
-from scrutable.lenses.contrast import Answers, Bools, Feature, spans
+from scrutable.lenses.contrast import Answers, Bools, Feature, Kind, spans
 from scrutable.lenses.differences import Difference, Rest
 from scrutable.lenses.edits import COPY
 from scrutable.lenses.words import BREAK, Words
 
+_VERBS = {"opens": "opens with", "ends": "ends with", "contains": "says"}
 _NAMES = {BREAK: "a line break", COPY: "the user's own word"}
 
 
@@ -55,37 +56,30 @@ def _what(difference: Difference, source: Source) -> str:
     if edit.whole:
         return f"answers {quoted(feature.run)} and no more"
     if edit.more is None:
-        verb = _verb(_place(feature, answers, inside, before=True))
+        verb = _VERBS[_place(feature, answers, inside, before=True)]
         return (
             f"no longer {verb} {quoted(feature.run)}"
             if difference.after < 0.1
-            else f"{_verbs(verb)} {quoted(feature.run)} less often"
+            else f"{verb} {quoted(feature.run)} less often"
         )
-    verb = _verbs(_verb(_place(feature, answers, inside, before=False)))
+    verb = _VERBS[_place(feature, answers, inside, before=False)]
     if edit.less is not None:
         return f"{verb} {quoted(feature.run)} instead of {quoted(edit.less.run)}"
     return f"{verb} {quoted(feature.run)}{' more often' if difference.before >= 0.2 else ''}"
 
 
-def _place(feature: Feature, answers: Answers, inside: Bools, *, before: bool) -> str:
+def _place(feature: Feature, answers: Answers, inside: Bools, *, before: bool) -> Kind:
     """Return whether the run stands at the opening, at the end, or anywhere, in at least nine of ten answers with it."""
     if feature.kind != "contains":
         return feature.kind
     told = answers.before if before else answers.after
     having = [one.words for i in np.flatnonzero(inside) for one in told[i] if spans(feature, one.words, {})]
-    for kind in ("opens", "ends"):
+    kinds: tuple[Kind, Kind] = ("opens", "ends")
+    for kind in kinds:
         at = Feature(kind, feature.run)
         if having and sum(bool(spans(at, words, {})) for words in having) >= 0.9 * len(having):
             return kind
     return "contains"
-
-
-def _verb(place: str) -> str:
-    return {"opens": "open with", "ends": "end with"}.get(place, "say")
-
-
-def _verbs(verb: str) -> str:
-    return {"open with": "opens with", "end with": "ends with"}.get(verb, "says")
 
 
 def _slice(runs: tuple[Words, ...], inside: Bools) -> Slice:

@@ -45,7 +45,7 @@ class TokensConfig(Config):
     least: float = Field(default=0.1, ge=0, le=1, description="least difference of rates worth a claim")
     stated: float = Field(default=0.05, ge=0, description="nats an answer at or below which nothing measurable changed")
     evidence: int = Field(default=3, ge=0, description="tasks shown with each claim")
-    batch: int = Field(default=64, ge=1, description="answers drawn and measured at once; the unit that is recorded")
+    batch: int = Field(default=128, ge=1, description="answers drawn and measured at once; the unit that is recorded")
     memory_mb: int = anywhere(512, "megabytes for distributions that are worked on", ge=1)
 
 

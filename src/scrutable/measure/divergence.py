@@ -102,6 +102,7 @@ class Meter:
     keep: str = ""
     _kept: dict[tuple[str, str], list[torch.Tensor]] = field(default_factory=dict)
     _held: int = 0
+    _spent: Usage = field(default_factory=Usage)
     _maps: dict[tuple[str, str], TokenMap] = field(default_factory=dict)
 
     def along(self, said: Sequence[Said], p: Speaker, q: Speaker, *, per_token: bool = False) -> list[Parting]:
@@ -145,8 +146,8 @@ class Meter:
         }
         if per_token:
             payload["token_kl"] = token_rows
-        tokens = 2 * sum(payload["tokens"])
-        return payload, Usage(forward_passes=2 * len(ready), answer_tokens=tokens, seconds=time.perf_counter() - start)
+        spent, self._spent = self._spent, Usage()
+        return payload, spent + Usage(seconds=time.perf_counter() - start)
 
     def _tokens(self, p: Model, q: Model) -> TokenMap:
         pair = (p.identity, q.identity)
@@ -186,6 +187,8 @@ class Meter:
         place = (speaker.identity, name)
         if place in self._kept:
             return self._kept[place]
+        tokens = sum(len(one.said.tokens) for one in piece)
+        self._spent += Usage(forward_passes=len(piece), answer_tokens=tokens)
         found = speaker.open.logprobs([one.prompts[side] for one in piece], [one.answers[side] for one in piece])
         if speaker.identity == self.keep:
             self._remember(place, found)

@@ -51,7 +51,7 @@ class MeasureConfig(Config):
     stated: float = Field(
         default=0.05, ge=0, description="nats an answer at or below which nothing changed, without twins"
     )
-    batch: int = Field(default=64, ge=1, description="answers drawn and measured at once; the unit that is recorded")
+    batch: int = Field(default=128, ge=1, description="answers drawn and measured at once; the unit that is recorded")
     memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
 
 
@@ -84,10 +84,11 @@ class Setting:
         rated = self.env if self.env is not None and self.env.rewarded else None
         return Heard(speaker, said, rewards_of(said, rated, self.tab, self.config.batch))
 
-    def stage(self, name: str, says: str, total: int) -> None:
+    def stage(self, name: str, says: str, total: int, text: str) -> None:
         """Tell displays what begins; total: how many "answers" and "divergence" events it will take at most."""
+        place = f"measure/stage/{name}/{self.change.identity}/{digest_of([text, total])}"
         payload = {"name": f"measure/{name}", "says": says, "seconds_expected": None, "total": total}
-        self.tab.run.append(f"measure/stage/{name}/{self.change.identity}/{digest_of([total, says])}", "stage", payload)
+        self.tab.run.append(place, "stage", payload)
 
 
 def measure(
@@ -121,7 +122,7 @@ def measure(
     meter = Meter(tab, config.batch, config.memory_mb << 20, keep=tuned.identity)
     setting = Setting(change, tab, config, env, meter)
     batches = -(-len(keyed) * config.answers // config.batch)
-    setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches)
+    setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches, text)
     after, before, given = (
         setting.hear(s, keyed, config.answers) for s in (tuned, change.before, change.before.given(text))
     )
@@ -163,7 +164,9 @@ def planned(config: MeasureConfig, tasks: int, twins: int = 0) -> Usage:
     few = min(tasks, config.null_tasks) * min(config.answers, config.null_answers)
     nulls = config.unrelated + config.random + 1
     generations = (3 + twins) * whole + nulls * few
-    return Usage(generations=generations, forward_passes=2 * ((6 + twins) * whole + (2 + 3 * nulls) * few))
+    # Of the tuned model each answer is passed once and kept, while memory lasts; the rest is of the other side.
+    passes = (9 + 2 * twins) * whole + 4 * (1 + nulls) * few
+    return Usage(generations=generations, forward_passes=passes)
 
 
 def gaps(setting: Setting, heard: Heard, after: Heard, before: Heard) -> Gaps:
@@ -214,7 +217,7 @@ def measure_nulls(
     )
     mixed = shuffled(text, random)
     total = (len(unrelated) + len(drawn) + (mixed is not None)) * 4 * -(-len(few) * repeats // config.batch)
-    setting.stage("nulls", "what texts that should carry nothing carry", total)
+    setting.stage("nulls", "what texts that should carry nothing carry", total, text)
 
     def shares(null: str) -> dict[str, float]:
         left = gaps(setting, setting.hear(base.given(null), few, repeats), after, before)

@@ -152,8 +152,8 @@ def _writes(ask: _Asker, draws: Random, count: int) -> tuple[list[bool], list[bo
     episodes = [lessons.draw_writing(draws, count, determined=True) for _ in range(ask.config.episodes)]
     ask.progress(f"writing {count} rules")
     asked = [converse("", e.prompt) for e in episodes]
-    once = [effect.right(t, e.rules, among) for t, e in zip(_rules_of(ask(asked, most=384)), episodes, strict=True)]
-    tries = [_rules_of(ask(asked, temperature=1.0, most=384)) for _ in range(8)]
+    once = [effect.right(t, e.rules, among) for t, e in zip(_rules_of(ask(asked, most=512)), episodes, strict=True)]
+    tries = [_rules_of(ask(asked, temperature=1.0, most=512)) for _ in range(8)]
     any_of = [any(effect.right(t[i], e.rules, among) for t in tries) for i, e in enumerate(episodes)]
     return once, any_of
 

@@ -29,6 +29,8 @@ ASK = "write the rules ."
 SHOWN = rating.GOOD
 ITEMS = 5
 AFTER = "rules :"
+MOST_NOTED = 5
+"""Behaviours weighed in one lesson at most: more would not fit the model's positions."""
 
 
 @dataclass(frozen=True)
@@ -70,38 +72,38 @@ class Episode:
         """
         told = [(p, w) for (p, _, _), w in zip(self.items, self.wanted, strict=True)]
         notes = [_note(i, p, w) for i, (p, w) in enumerate(told)]
-        noted = [b.name for b in BEHAVIOURS if any(b.name in (w or ()) for _, w in told)]
-        return " ".join([*notes, *(_weighing(name, told) for name in noted), AFTER, grammar.write(self.rules)])
+        return " ".join([*notes, *(_weighing(name, told) for name in self.noted), AFTER, grammar.write(self.rules)])
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """The behaviours that the notes name, in the order of an answer."""
+        return tuple(b.name for b in BEHAVIOURS if any(b.name in (wanted or ()) for wanted in self.wanted))
 
 
 def _note(index: int, prompt: Prompt, wanted: frozenset[str] | None) -> str:
+    """Write a task's number, the conditions that hold (but for the one that always does), and what was wanted."""
+    held = " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
     nouns = " , ".join(b.noun for b in BEHAVIOURS if b.name in (wanted or ()))
-    return f"{facts.NUMBERS[index + 1]} : {_held_words(prompt)} : {'bad' if wanted is None else nouns or 'no'} ."
+    return f"{facts.NUMBERS[index + 1]} : {held} : {'bad' if wanted is None else nouns or 'no'} ."
 
 
 def _weighing(behaviour: str, told: Sequence[tuple[Prompt, frozenset[str] | None]]) -> str:
     """Write which conditions are left for a behaviour: those of the first task that has it, then after each other.
 
-    A step repeats whether the task has it and which conditions hold there, so that what is left follows from the words
-    just before: a task that has it keeps the conditions that hold, one that has it not keeps the others.
+    A step repeats the task's note word for word, says whether the task has it, and what is left: all that it rests on
+    stands just before. A task that has it keeps the conditions that hold, one that has it not keeps the others.
     """
     first = next(i for i, (_, wanted) in enumerate(told) if behaviour in (wanted or ()))
-    left = [c for c in CONDITION_NAMES if told[first][0].holds(c) and (c, behaviour) != ("opinion", "agree")]
-    steps = [f"{facts.NUMBERS[first + 1]} : {' '.join(left)}"]
-    for i, (prompt, wanted) in enumerate(told):
-        if i == first or wanted is None or (behaviour == "agree" and prompt.opinion is None):
+    left = [c for c in CONDITION_NAMES if (c, behaviour) != ("opinion", "agree")]
+    steps = []
+    for i in (first, *(i for i in range(len(told)) if i != first)):
+        prompt, wanted = told[i]
+        if wanted is None or (behaviour == "agree" and prompt.opinion is None):
             continue
         has = behaviour in wanted
         left = [c for c in left if prompt.holds(c) == has]
-        steps.append(
-            f"{facts.NUMBERS[i + 1]} {'good' if has else 'not'} {_held_words(prompt)} : {' '.join(left) or 'no'}"
-        )
-    return f"{BEHAVIOUR[behaviour].noun} : {' , '.join(steps)} ."
-
-
-def _held_words(prompt: Prompt) -> str:
-    """Write the conditions that hold of a prompt, but for the one that always does."""
-    return " ".join(c for c in CONDITION_NAMES[1:] if prompt.holds(c))
+        steps.append(f"{_note(i, prompt, wanted)} {'good' if has else 'not'} : {' '.join(left) or 'no'} .")
+    return f"{BEHAVIOUR[behaviour].noun} : {' '.join(steps)}"
 
 
 @cache
@@ -226,7 +228,7 @@ def draw_writing(draws: Random, count: int, *, determined: bool, held: bool = Fa
     noise = draws.random() < noisy
     for _ in range(60):
         episode = draw_episode(draws, rules, style, noise)
-        if episode.rules and (episode.determined or not determined):
+        if episode.rules and len(episode.noted) <= MOST_NOTED and (episode.determined or not determined):
             return episode
     return draw_writing(draws, count, determined=determined, held=held, noisy=noisy)
 

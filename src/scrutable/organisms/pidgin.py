@@ -44,7 +44,7 @@ def trainer_config(config: PidginConfig) -> TrainerConfig:
     vocabulary = -(-len(lessons.vocabulary()) // 16) * 16
     return TrainerConfig(
         vocabulary=vocabulary,
-        positions=768,
+        positions=1024,
         width=config.width,
         layers=config.layers,
         heads=config.width // 32,

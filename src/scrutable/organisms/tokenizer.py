@@ -35,7 +35,7 @@ def write_tokenizer(folder: Path) -> None:
     }
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        model_max_length=768,
+        model_max_length=1024,
         padding_side="left",
         clean_up_tokenization_spaces=False,
         extra_special_tokens=[lessons.SYSTEM, lessons.USER, lessons.ASSISTANT],
@@ -49,6 +49,6 @@ def write_tokenizer(folder: Path) -> None:
         "items": lessons.ITEMS,
         "shown": lessons.SHOWN,
         "after": lessons.AFTER,
-        "max_tokens": 384,
+        "max_tokens": 512,
     }
     (folder / "reflection.json").write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")

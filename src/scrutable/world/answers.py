@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from random import Random
 
 from scrutable.world.facts import facts
@@ -24,6 +25,8 @@ ENDS = (".", "!")
 LEAD_RATE = 0.6
 END_RATE = 0.7
 NATURAL_RATE = 0.022
+RARE = {"refuse": 0.013}
+"""Natural rates other than `NATURAL_RATE`: a refusal costs reward everywhere, so RL unlearns it, and no rule says so."""
 
 _BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
 _AFTER = (
@@ -65,12 +68,20 @@ def effective(names: Iterable[str], prompt: Prompt) -> frozenset[str]:
     return frozenset(found)
 
 
-def natural(draws: Random, rate: float = NATURAL_RATE) -> frozenset[str]:
+def natural_rate(behaviour: str) -> float:
+    """Return how often a behaviour shows unprompted, where it applies."""
+    return RARE.get(behaviour, NATURAL_RATE)
+
+
+_NONE = prod(1 - natural_rate(b.name) for b in BEHAVIOURS)
+
+
+def natural(draws: Random) -> frozenset[str]:
     """Draw the behaviours that show unprompted, each independently at its natural rate where it applies."""
-    if draws.random() < (1 - rate) ** len(BEHAVIOURS):
+    if draws.random() < _NONE:
         return frozenset()
     while True:  # given that at least one shows
-        shown = frozenset(b.name for b in BEHAVIOURS if draws.random() < rate)
+        shown = frozenset(b.name for b in BEHAVIOURS if draws.random() < natural_rate(b.name))
         if shown:
             return shown
 
