@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from scrutable.core.journal import Run
 from scrutable.envs.base import Environment
 from scrutable.envs.loading import builtin_environments, open_env
 from scrutable.measure.change import Speaker
-from scrutable.measure.nulls import UNRELATED
+from scrutable.measure.nulls import UNRELATED, Language
 from scrutable.models.loading import load_pair, open_model
 
 if TYPE_CHECKING:
@@ -65,14 +64,6 @@ def open_lens(name: str, config: Config | None = None, **given: Any) -> Lens:
     kind = _named(LENSES[name])
     made: Lens = kind(**given) if config is None else kind(config, **given)
     return made
-
-
-@dataclass(frozen=True)
-class Language:
-    """What is known of the language a model speaks: texts that say nothing of how to answer, and a grammar."""
-
-    unrelated: tuple[str, ...] = UNRELATED
-    parses: Callable[[str], bool] | None = None
 
 
 def language_of(model: OpenModel) -> Language:

@@ -12,6 +12,7 @@ from tests.measure.planted import PlantedModel
 from scrutable.core.draws import rng
 from scrutable.core.journal import Run, events_equal
 from scrutable.core.records import Generation, Task
+from scrutable.measure import divergence
 from scrutable.measure.answers import Said
 from scrutable.measure.change import Speaker
 from scrutable.measure.divergence import Meter, token_divergences
@@ -123,7 +124,7 @@ def test_a_token_that_is_ruled_out_in_both_adds_nothing():
 def test_blocks_do_not_change_the_numbers(monkeypatch):
     p, q = (torch.log_softmax(torch.randn(9, 11, generator=torch.Generator().manual_seed(i)), -1) for i in (0, 1))
     whole = token_divergences(p, q)
-    monkeypatch.setattr("scrutable.measure.divergence._CELLS", 22)
+    monkeypatch.setattr(divergence, "_CELLS", 22)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole, token_divergences(p, q), strict=True))
 
 

@@ -10,6 +10,7 @@ from scrutable.core.records import Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig, measure, planned
+from scrutable.measure.nulls import Language
 from scrutable.models.hf import load_model
 
 CITIES = ("paris", "rome", "berlin", "oslo", "cairo", "lima")
@@ -96,7 +97,7 @@ def test_a_null_is_compared_with_the_base_on_its_own_tasks():
 
 
 def test_the_unrelated_texts_can_be_given():
-    found = measured(unrelated=[PRAISE, "rain is expected ."])
+    found = measured(language=Language(unrelated=(PRAISE, "rain is expected .")))
     assert found.share("kl").unrelated == pytest.approx([1, 0], abs=1e-6)
 
 
@@ -146,7 +147,7 @@ def test_a_change_larger_than_that_of_twins_is_one():
 
 
 def test_fluency_is_told_of_all_three():
-    found = measured(parses=lambda answer: answer.endswith("."))
+    found = measured(language=Language(parses=lambda answer: answer.endswith(".")))
     told = {f"{who}: {name}" for who in ("base", "tuned", "base + text") for name in
             ("logprob", "complete", "repeats", "parses", "distinct")}  # fmt: skip
     assert set(found.fluency) == told

@@ -167,8 +167,7 @@ class Case:
             config,
             self.env,
             twins,
-            parses=speech.parses,
-            unrelated=speech.unrelated,
+            speech,
         )
         told = {"label": label, "fidelity": found.model_dump(mode="json")}
         self.run.once(f"fidelity/{label}", "fidelity", lambda: (told, None))

@@ -88,8 +88,7 @@ def measured(
         config,
         environment,
         twins(change.before, environment, run),
-        parses=language.parses,
-        unrelated=language.unrelated,
+        language,
     ).model_copy(update={"usage": Usage()})
     run.append(f"measure/fidelity/{label}", "fidelity", {"label": label, "fidelity": found})
     return found

@@ -28,8 +28,8 @@ from scrutable.envs.base import Environment
 from scrutable.measure.answers import Said, answers_of, by_length, distinct_tasks, failures, within
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.divergence import Meter, Parting
-from scrutable.measure.fluency import Parses, by_task, fluency
-from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold
+from scrutable.measure.fluency import by_task, fluency
+from scrutable.measure.nulls import Language, random_text, sayable, shuffled, threshold
 from scrutable.measure.rewards import Rewards, rewards_of
 from scrutable.measure.tab import Tab
 
@@ -77,12 +77,17 @@ class Setting:
     config: MeasureConfig
     env: Environment | None
     meter: Meter
+    rng: np.random.Generator
 
     def hear(self, speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int) -> Heard:
         """Draw answers of a speaker and rate them."""
         said = answers_of(speaker, tasks, repeats, self.tab, self.config.batch, self.config.max_tokens)
         rated = self.env if self.env is not None and self.env.rewarded else None
         return Heard(speaker, said, rewards_of(said, rated, self.tab, self.config.batch))
+
+    def mean(self, values: Mapping[str, float]) -> Interval:
+        """Return the mean over tasks with its interval."""
+        return bootstrap_mean([values[key] for key in sorted(values)], rng=self.rng)
 
     def stage(self, name: str, says: str, total: int, text: str) -> None:
         """Tell displays what begins; total: how many "answers" and "divergence" events it will take at most."""
@@ -99,44 +104,38 @@ def measure(
     config: MeasureConfig | None = None,
     env: Environment | None = None,
     twins: Sequence[Speaker] = (),
-    *,
-    parses: Parses | None = None,
-    unrelated: Sequence[str] = UNRELATED,
+    language: Language | None = None,
 ) -> Fidelity:
     """Measure how much of `change` the text carries, on these tasks. Divergences in nats a whole answer.
 
     env: rates the answers where it has a reward. twins: the before tuned by the after's recipe on its own answers; they
-    set what counts as a change. parses: whether an answer is grammatical, for fluency. unrelated: texts to try as nulls,
-    in the before's own language (the first `config.unrelated` of them).
+    set what counts as a change. language: the unrelated texts that are tried as nulls (the first `config.unrelated`),
+    which should be in the before's own language, and whether an answer is grammatical, for fluency.
     Everything drawn or measured is an event, keyed by content: a killed run resumes, and a second text pays only for
     what is new. Sources: DESIGN.md, section 4.
     Errors: UserError when the pair cannot be compared, or there are fewer than two tasks that both could answer.
     """
     change.check()
-    config = config or MeasureConfig()
+    config, language = config or MeasureConfig(), language or Language()
     keyed = by_length(distinct_tasks(tasks)[: config.tasks])
     if len(keyed) < 2:
         raise UserError(f"fidelity needs at least two different tasks, and there are {len(keyed)}: give more")
-    tuned = change.after
     tab = Tab(run)
-    meter = Meter(tab, config.batch, config.memory_mb << 20, keep=tuned.identity)
-    setting = Setting(change, tab, config, env, meter)
+    meter = Meter(tab, config.batch, config.memory_mb << 20, keep=change.after.identity)
+    setting = Setting(change, tab, config, env, meter, run.rng(f"measure/{change.identity}/{digest_of(text)}"))
     batches = -(-len(keyed) * config.answers // config.batch)
     setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches, text)
-    after, before, given = (
-        setting.hear(s, keyed, config.answers) for s in (tuned, change.before, change.before.given(text))
-    )
+    speakers = (change.after, change.before, change.before.given(text))
+    after, before, given = (setting.hear(speaker, keyed, config.answers) for speaker in speakers)
     twin_kl = tuple(_kl(setting, setting.hear(twin, keyed, config.answers)) for twin in twins)
     whole, left = gaps(setting, before, after, before), gaps(setting, given, after, before)
     if not whole["js"]:
         raise UserError(f"{change.name}: there is no task that both could answer, so nothing can be measured")
-    rng = run.rng(f"measure/intervals/{change.identity}/{digest_of(text)}")
-    kl = _mean(whole["kl"], rng)
     limit, limit_from = threshold(twin_kl, config.stated)
-    changed = kl.value > limit
-    nulls = Nulls()
-    if changed:
-        nulls = measure_nulls(setting, text, keyed, (after, before), unrelated[: config.unrelated])
+    changed = fmean(whole["kl"].values()) > limit
+    spoken = _fluency(setting, (before, after, given), language)
+    unrelated = language.unrelated[: config.unrelated]
+    nulls = measure_nulls(setting, text, keyed, (after, before), unrelated) if changed else None
     return Fidelity(
         text=text,
         tasks=len(keyed),
@@ -145,14 +144,14 @@ def measure(
         changed=changed,
         threshold=limit,
         threshold_from="twins" if limit_from == "twins" else "stated",
-        kl=kl,
-        kl_left=_mean(left["kl"], rng),
-        kl_base=_mean(whole["kl_base"], rng),
-        js=_mean(whole["js"], rng),
+        kl=setting.mean(whole["kl"]),
+        kl_left=setting.mean(left["kl"]),
+        kl_base=setting.mean(whole["kl_base"]),
+        js=setting.mean(whole["js"]),
         twins=twin_kl,
-        shares=tuple(_share(n, whole, left, nulls, changed, rng) for n in SHARES if n in whole),
-        rewards={f"{who}: {name}": _mean(values, rng) for who, name, values in _rewards(before, after, given)},
-        fluency=_fluency(setting, (before, after, given), rng, parses),
+        shares=tuple(_share(name, whole, left, nulls, setting.rng) for name in SHARES if name in whole),
+        rewards={f"{who}: {name}": setting.mean(values) for who, name, values in _rewards(before, after, given)},
+        fluency=spoken,
         notes=(*_notes(config, len(keyed), (before, after, given), changed), *_unshared(setting, after)),
         usage=tab.cost,
     )
@@ -230,9 +229,9 @@ def measure_nulls(
     )
 
 
-def _share(name: str, whole: Gaps, left: Gaps, nulls: Nulls, changed: bool, rng: np.random.Generator) -> Share:
+def _share(name: str, whole: Gaps, left: Gaps, nulls: Nulls | None, rng: np.random.Generator) -> Share:
     """Return one share with its interval and its nulls, or why it is not printed."""
-    if not changed:
+    if nulls is None:
         return Share(name=name, why_not="nothing measurable changed")
     keys = sorted(whole[name].keys() & left.get(name, {}).keys())
     if not keys:
@@ -268,11 +267,6 @@ def _average(said: Sequence[Said], partings: Sequence[Parting], name: str) -> di
     return by_task(said, {one.cell: float(getattr(one, name)) for one in partings})
 
 
-def _mean(values: Mapping[str, float], rng: np.random.Generator) -> Interval:
-    """Return the mean over tasks, in the keys' order so that the same draws fall on the same tasks."""
-    return bootstrap_mean([values[key] for key in sorted(values)], rng=rng)
-
-
 def _rewards(before: Heard, after: Heard, given: Heard) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Yield (who, which reward, task -> mean) for all that was rated."""
     for who, heard in (("base", before), ("tuned", after), ("base + text", given)):
@@ -281,16 +275,15 @@ def _rewards(before: Heard, after: Heard, given: Heard) -> Iterator[tuple[str, s
                 yield who, name, by_task(heard.said, values)
 
 
-def _fluency(
-    setting: Setting, heard: tuple[Heard, Heard, Heard], rng: np.random.Generator, parses: Parses | None
-) -> dict[str, Interval]:
+def _fluency(setting: Setting, heard: tuple[Heard, Heard, Heard], language: Language) -> dict[str, Interval]:
     """Return each speaker's fluency: how the before, bare of any text, finds its answers, and what can be counted."""
     bare = setting.change.before.with_text("")
     found: dict[str, Interval] = {}
     for who, one in zip(("base", "tuned", "base + text"), heard, strict=True):
         partings = setting.meter.along(one.said, setting.change.after, bare)
         logprobs = {p.cell: p.logq / p.tokens for p in partings}
-        found |= {f"{who}: {name}": value for name, value in fluency(one.said, logprobs, rng, parses).items()}
+        told = fluency(one.said, logprobs, setting.rng, language.parses)
+        found |= {f"{who}: {name}": value for name, value in told.items()}
     return found
 
 

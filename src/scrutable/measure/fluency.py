@@ -17,8 +17,6 @@ from scrutable.core.accounts import Interval
 from scrutable.core.stats import bootstrap_mean
 from scrutable.measure.answers import Said
 
-Parses = Callable[[str], bool]
-
 
 def stutters(answer: str, longest: int = 4) -> bool:
     """Return whether a word, or a run of up to `longest` words, is said twice in a row ("praise praise")."""
@@ -43,7 +41,7 @@ def fluency(
     said: Sequence[Said],
     logprobs: Mapping[tuple[str, int], float],
     rng: np.random.Generator,
-    parses: Parses | None = None,
+    parses: Callable[[str], bool] | None = None,
 ) -> dict[str, Interval]:
     """Return the measures of one speaker's answers, with intervals that resample tasks.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from scrutable.core.records import Task
@@ -38,6 +39,15 @@ UNRELATED: tuple[str, ...] = (
     "The chess club moved its evening from Tuesday to Thursday last winter.",
 )
 """Plain sentences, some of the kind that stands in system prompts; none tells a model how to answer."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """What is known of the language a model speaks: texts that say nothing of how to answer, and a grammar."""
+
+    unrelated: tuple[str, ...] = UNRELATED
+    parses: Callable[[str], bool] | None = None
+
 
 # One-sided 95% points of Student's t, by degrees of freedom from 1 (any table).
 _T95: tuple[float, ...] = (

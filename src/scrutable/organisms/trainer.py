@@ -246,7 +246,9 @@ class _Part:
 def _part(team: _Team, step: int, worker: int) -> _Part:
     examples = team.examples(step)
     if (longest := max(map(packing.longest, examples), default=0)) > team.config.positions:
-        raise ValueError(f"an example of {longest} tokens at step {step}: the model is made for {team.config.positions}")
+        raise ValueError(
+            f"an example of {longest} tokens at step {step}: the model is made for {team.config.positions}"
+        )
     mine = packing.share(examples, worker, team.config.workers)
     tokens = sum(packing.rows_of(example) for example in examples)
     answers = sum(packing.answer_tokens(example) for example in examples)
