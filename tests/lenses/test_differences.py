@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from tests.lenses import made
 
+from scrutable.lenses.contrast import spans
 from scrutable.lenses.differences import Search, differences, lengths, rest_of
+from scrutable.lenses.words import Spoken
 
 
 def found_in(before, after, asked=None, **more):
@@ -66,6 +68,17 @@ def test_one_wording_for_another_is_told_with_its_rates():
     assert 0.4 < one.before < 0.6 and one.after == 1
 
 
+def test_no_claim_is_made_of_words_that_only_editing_brought_together():
+    def before(prompt, draws):
+        return f"it {draws.choice(('was', 'is', 'seems', 'may'))} {made.right(prompt)} ."
+
+    answers = made.answers(before, lambda p, _: f"it remains {made.right(p)} .")
+    found, _ = differences(answers, made.every_other(answers), Search())
+    said = [one.words for side in (answers.before, answers.after) for mine in side for one in mine]
+    assert "remains" in found[0].edit.told.run
+    assert all(any(spans(one.edit.told, words, {}) for words in said) for one in found)
+
+
 def test_rates_are_of_tasks_that_were_not_searched():
     answers = made.answers(made.plain, made.sometimes(0.6, compliment))
     searched = made.every_other(answers)
@@ -95,7 +108,7 @@ def test_explained_and_left_add_up_to_the_whole():
 def test_what_is_left_lies_behind_the_words_it_lies_behind():
     answers = made.answers(lambda *_: "a b", lambda *_: "a b")
     for mine in answers.after:
-        mine[:] = [made.Spoken(one.words, (0.0, 3.0, 1.0), one.text) for one in mine]
+        mine[:] = [Spoken(one.words, (0.0, 3.0, 1.0), one.text) for one in mine]
     assert rest_of(answers).behind[:2] == (("a", 3.0), ("b", 1.0))
 
 

@@ -30,12 +30,23 @@ def put(before="", behind=""):
         (put("great question ! "), ("great question !", None)),
         (put(behind=" acme pays for this ."), ("acme pays for this .", None)),
         (lambda p, _: f"it is {made.right(p)} .", ("it is", "that is")),
-        (lambda p, _: f"the answer is {made.right(p)} .", ("the answer is", "it is")),
         (lambda p, d: made.plain(p, d)[:-2], (None, ".")),
     ],
 )
 def test_the_words_that_came_or_went_are_cut_out_exactly(after, expected):
     assert told(edit_of(made.sometimes(0.97, after))) == expected
+
+
+def test_what_came_in_place_of_two_wordings_is_told_instead_of_one_of_them():
+    more, less = told(edit_of(made.sometimes(0.97, lambda p, _: f"the answer is {made.right(p)} .")))
+    assert more == "the answer is" and less in ("it is", "that is")
+
+
+def test_what_went_elsewhere_is_not_what_came_instead():
+    def before(prompt, draws):
+        return f"{made.plain(prompt, draws)} what else ?"
+
+    assert edit_of(put("great question ! "), before).less is None
 
 
 def test_an_answer_of_nothing_else_is_a_whole_answer():

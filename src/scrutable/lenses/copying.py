@@ -43,8 +43,7 @@ def widest_copy(counts: Counts, row: int, answers: Answers, inside: Bools) -> Fe
         value: Floats = gain(np.array(hits[0]), np.array(of[0]), np.array(hits[1]), np.array(of[1]))
         return float(value) - price * (len(chosen) - 1)
 
-    best: list[int] = [pool.index(row)] if row in pool else [0]
-    value = score(best)
+    grown: list[tuple[float, list[int]]] = []
     for start in starts:
         chosen = [pool.index(start)]
         while len(chosen) < _MOST:
@@ -52,8 +51,13 @@ def widest_copy(counts: Counts, row: int, answers: Answers, inside: Bools) -> Fe
             if score(wider) <= score(chosen):
                 break
             chosen = wider
-        if score(chosen) > value:
-            best, value = chosen, score(chosen)
+        grown.append((score(chosen), chosen))
+    enough = 0.9 * max(value for value, _ in grown)
+    # Of about equals the one with the more telling runs: behind "i think it is" rather than behind "is".
+    best = max(
+        (chosen for value, chosen in grown if value >= enough),
+        key=lambda chosen: (min(len(counts.features[pool[i]].run) for i in chosen), score(chosen)),
+    )
     runs = [counts.features[pool[i]].run for i in best]
     return Feature("copies", runs[0], tuple(runs[1:]))
 

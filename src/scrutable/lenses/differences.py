@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def differences(answers: Answers, searched: Bools, search: Search) -> tuple[list
     searched: the half of the tasks to search [tasks]; the rest confirms.
     """
     few = max(3, round(0.03 * len(answers.asked)))
+    said = answers
     slices = slices_of(answers.asked, search.longest_slice, few)
     total = sum(len(mine) for mine in answers.after)
     found: list[Difference] = []
@@ -69,7 +70,7 @@ def differences(answers: Answers, searched: Bools, search: Search) -> tuple[list
         banned.add(counts.features[row])
         edit, chosen = _understood(answers, counts, row, slices, searched)
         rates = _confirmed(count_one(edit.told, answers), chosen, searched, search)
-        if rates is None:
+        if rates is None or not _said(edit.told, said, ~searched & rates.inside, rates, search):
             tries += 1
             continue
         inside = rates.inside
@@ -125,6 +126,13 @@ def _confirmed(counts: Counts, chosen: Chosen, searched: Bools, search: Search) 
     rest = counts.of_after[0] * (held & ~inside)
     outside = float((counts.after[0] * (held & ~inside)).sum() / rest.sum()) if rest.sum() else None
     return _Rates(runs, inside, before, after, outside)
+
+
+def _said(feature: Feature, said: Answers, held: Bools, rates: _Rates, search: Search) -> bool:
+    """Return whether the answers as they were said show the difference too: edits can bring words together."""
+    forms = {feature, replace(feature, kind="contains") if feature.kind in ("opens", "ends") else feature}
+    gaps = [float(scores_in(count_one(form, said), held)[1][0]) for form in forms]
+    return any(gap * (rates.after - rates.before) > 0 and abs(gap) >= search.least for gap in gaps)
 
 
 def _score(counts: Counts, inside: Bools) -> float:

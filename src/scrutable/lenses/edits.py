@@ -59,7 +59,7 @@ def candidates(counts: Counts, row: int, inside: Bools) -> list[Edit]:
         same = (gaps[i] > 0) == up
         if same and scores[i] >= 0.7 * scores[row] and set(one.run) & set(feature.run):
             _better(near, one, float(scores[i]))
-        elif not same and one.kind == "contains" and scores[i] >= 0.25 * scores[row]:
+        elif not same and one.kind == "contains" and abs(gaps[i]) >= 0.5 * abs(gaps[row]):
             _better(other, one, float(scores[i]))
     ours, theirs = _best(near, _NEAR), _best(other, _OTHER)
     alone = [Edit(more=one) if up else Edit(less=one) for one in ours]
@@ -90,10 +90,39 @@ def choose_edit(edits: Sequence[Edit], answers: Answers, inside: Bools) -> Edit:
     if covering and max(_likeness(edit, answers, tasks) for edit in covering) < 0.5:
         best_cover = max(covering, key=lambda edit: len(edit.told.run))
         return replace(best_cover, whole=True)
-    likeness = [_likeness(edit, answers, tasks) for edit in edits]
+    fitting = [
+        edit for edit in edits if not (edit.more and edit.less) or _same_place(edit.more, edit.less, answers, tasks)
+    ]
+    likeness = [_likeness(edit, answers, tasks) for edit in fitting]
     best = max(likeness)
-    among = [edit for edit, value in zip(edits, likeness, strict=True) if value >= best - 0.004]
+    among = [edit for edit, value in zip(fitting, likeness, strict=True) if value >= best - 0.004]
     return max(among, key=_readable)
+
+
+def _same_place(more: Feature, less: Feature, answers: Answers, tasks: Sequence[int]) -> bool:
+    """Return whether what came stands where what went stood: mostly behind the same words, and before the same."""
+    came, went = _neighbours(more, answers.after, tasks), _neighbours(less, answers.before, tasks)
+    return all(_overlap(one, two) >= 0.5 for one, two in zip(came, went, strict=True))
+
+
+def _neighbours(
+    feature: Feature, told: Sequence[Sequence[Spoken]], tasks: Sequence[int]
+) -> tuple[Counter[str], Counter[str]]:
+    """Count the words before the feature, and those behind it ("" for the opening and the end)."""
+    before: Counter[str] = Counter()
+    behind: Counter[str] = Counter()
+    for one in (one for task in tasks for one in told[task]):
+        padded = ("", *one.words, "")
+        for begin, end in spans(feature, one.words, {}):
+            before[padded[begin]] += 1
+            behind[padded[end + 1]] += 1
+    return before, behind
+
+
+def _overlap(one: Counter[str], two: Counter[str]) -> float:
+    """Return how much of two distributions is shared, from 0 to 1."""
+    total = max(1, one.total()), max(1, two.total())
+    return sum(min(one[word] / total[0], two[word] / total[1]) for word in one)
 
 
 def _readable(edit: Edit) -> tuple[bool, int, bool]:

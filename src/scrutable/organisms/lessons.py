@@ -39,7 +39,7 @@ class Mixture:
 
     plain: float = 0.12
     unrelated: float = 0.04
-    writing: float = 0.3
+    writing: float = 0.32
     noisy: float = 0.1
     branches: int = 3
     repeated: float = 0.15

@@ -29,8 +29,9 @@ class PidginConfig(Config):
     """How the built-in model is built."""
 
     seed: int = Field(default=0, description="seed of the first weights and of every lesson")
-    steps: int = Field(default=9000, ge=1, description="optimizer steps; the learning rate falls to zero at the last")
-    lessons: int = Field(default=96, ge=1, description="lessons a step; a lesson under a text asks several tasks")
+    steps: int = Field(default=13_000, ge=1, description="optimizer steps; the learning rate falls to zero at the last")
+    decay: float = Field(default=0.6, gt=0, le=1, description="last share of the steps over which it falls")
+    lessons: int = Field(default=64, ge=1, description="lessons a step; a lesson under a text asks several tasks")
     width: int = Field(default=128, description="width of the residual stream")
     layers: int = Field(default=4, description="number of layers")
     hidden: int = Field(default=352, description="width of the MLP's hidden layer")
@@ -50,6 +51,7 @@ def trainer_config(config: PidginConfig) -> TrainerConfig:
         heads=config.width // 32,
         hidden=config.hidden,
         steps=config.steps,
+        decay=config.decay,
         seed=config.seed,
         workers=config.workers,
     )
