@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from tests.lenses import made
 
 from scrutable.lenses.contrast import Feature, chance, copied_words, count, count_one, features_in, gain, spans
+from scrutable.lenses.words import runs_of
 
 WORDS = ("great", "question", "!", "it", "is", "great")
 
@@ -38,8 +40,9 @@ def test_one_word_may_have_punctuation(words, single):
 def test_an_answer_has_exactly_the_features_listed_of_it(words):
     copied = {("x",): "a", ("y",): "q"}
     listed = features_in(words, copied, 3)
-    assert all(spans(feature, words, copied) for feature in listed)
-    assert (Feature("copies", ("x",)) in listed) == ("a" in words)
+    assert all(spans(Feature(*key), words, copied) for key in listed)
+    assert (("copies", ("x",)) in listed) == ("a" in words)
+    assert sum(kind == "contains" for kind, _ in listed) == len(runs_of(words, 3))
 
 
 def test_counting_one_feature_agrees_with_counting_all():
@@ -49,6 +52,20 @@ def test_counting_one_feature_agrees_with_counting_all():
         one = count_one(counts.features[row], answers)
         for name in ("before", "after", "of_before", "of_after"):
             assert np.array_equal(getattr(one, name)[0], getattr(counts, name)[row])
+
+
+@pytest.mark.parametrize("least", [3, 40])
+def test_only_features_of_enough_answers_are_counted_and_none_of_them_is_missed(least):
+    answers = made.answers(made.plain, made.sometimes(0.5, lambda p, d: f"great question ! {made.plain(p, d)}"))
+    number = Counter(
+        key
+        for told in (answers.before, answers.after)
+        for mine, copied in zip(told, answers.copied, strict=True)
+        for one in mine
+        for key in features_in(one.words, copied, 4)
+    )
+    expected = {Feature(*key) for key, times in number.items() if times >= least}
+    assert set(count(answers, 4, least).features) == expected
 
 
 def test_a_word_is_copied_where_its_run_has_many_different_next_words():

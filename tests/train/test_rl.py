@@ -16,6 +16,7 @@ from tests.train.words import Words, share
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, differing_keys
 from scrutable.core.records import Sampling, Score
+from scrutable.envs.builtin import BuiltinEnv, parses
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
 from scrutable.train.rl import TrainConfig, Validation, rose, train, verdict
@@ -374,3 +375,18 @@ def test_a_checkpoint_cut_off_while_it_was_written_is_not_used(folder, tmp_path)
     (torn / "trainer_state.json").write_text("{")
     with Run.open(place, config) as run:
         assert train(Words(), model, run, config).steps == 6
+
+
+# ------------------------------------------------------------------------------------------- the built-in model
+
+
+@medium
+def test_the_defaults_teach_the_built_in_model_within_thirty_steps_and_it_still_speaks() -> None:
+    env, config, model = BuiltinEnv("quirk"), TrainConfig(steps=30, validate_every=15), load_model("pidgin")
+    with Run.temporary() as run:
+        result = train(env, model, run, config)
+        tuned = model.with_adapter(result.path(run))
+    made = tuned.generate([t.messages for t in env.tasks("report")[:100]], Sampling(max_tokens=24, seed=1))
+    assert result.base == "pidgin"
+    assert result.best_reward > result.base_reward + 0.25
+    assert sum(parses(g.answer) for g in made) >= 95

@@ -9,8 +9,8 @@ that were not searched (`chance`).
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -18,11 +18,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scrutable.lenses.words import Spoken, Words, places_of, runs_of
+from scrutable.lenses.words import Spoken, Words, places_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Kind = Literal["contains", "opens", "ends", "copies", "single"]
+Key = tuple[Kind, Words]
 _MOST_FEATURES = 1500
 
 
@@ -121,41 +122,71 @@ class Counts:
         return self.before[chosen], self.of_before[chosen], self.after[chosen], self.of_after[chosen]
 
 
-def features_in(words: Words, copied: Mapping[Words, str], longest: int) -> set[Feature]:
-    """Return every feature that the answer has, with runs of up to `longest` words."""
-    found = {Feature("contains", run) for run in runs_of(words, longest)}
-    for size in range(1, min(longest, len(words)) + 1):
-        found.add(Feature("opens", words[:size]))
-        found.add(Feature("ends", words[-size:]))
+def features_in(
+    words: Words, copied: Mapping[Words, str], longest: int, among: Container[Words] | None = None
+) -> set[Key]:
+    """Return (kind, run) of every feature that the answer has, with runs of up to `longest` words, of those `among`."""
+    found: set[Key] = set()
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + longest, len(words)) + 1):
+            run = words[start:end]
+            if among is not None and run not in among:
+                break  # a longer run is rarer still
+            found.add(("contains", run))
+            if start == 0:
+                found.add(("opens", run))
+            if end == len(words):
+                found.add(("ends", run))
     lower = {word.casefold() for word in words}
-    found |= {Feature("copies", run) for run, value in copied.items() if value in lower}
+    found |= {("copies", run) for run, value in copied.items() if value in lower}
     if _single(words):
-        found.add(Feature("single"))
+        found.add(("single", ()))
     return found
+
+
+def _frequent(answers: Answers, longest: int, least: int) -> set[Words]:
+    """Return the runs of up to `longest` words that at least `least` answers have (a run is no more frequent than its parts)."""
+    everything = [one.words for told in (answers.before, answers.after) for mine in told for one in mine]
+    kept: set[Words] = set()
+    grown: set[Words] = set()
+    for size in range(1, longest + 1):
+        sums: Counter[Words] = Counter()
+        for words in everything:
+            runs = {words[i : i + size] for i in range(len(words) - size + 1)}
+            sums.update(run for run in runs if size == 1 or (run[:-1] in grown and run[1:] in grown))
+        grown = {run for run, number in sums.items() if number >= least}
+        if not grown:
+            break
+        kept |= grown
+    return kept
 
 
 def count(answers: Answers, longest: int, least: int) -> Counts:
     """Count the features that at least `least` answers have; of very many, those that can carry the most information."""
-    tasks = len(answers.asked)
-    seen: dict[Feature, Floats] = {}
-    for side, told in enumerate((answers.before, answers.after)):
+    frequent = _frequent(answers, longest, least)
+    has = [
+        [
+            [features_in(one.words, copied, longest, frequent) for one in mine]
+            for mine, copied in zip(told, answers.copied, strict=True)
+        ]
+        for told in (answers.before, answers.after)
+    ]
+    sums = Counter(key for told in has for mine in told for keys in mine for key in keys)
+    keys = sorted(key for key, number in sums.items() if number >= least)
+    rows = {key: row for row, key in enumerate(keys)}
+    hits = np.zeros((len(keys), 2, len(answers.asked)))
+    for side, told in enumerate(has):
         for task, mine in enumerate(told):
-            for one in mine:
-                for feature in features_in(one.words, answers.copied[task], longest):
-                    if feature not in seen:
-                        seen[feature] = np.zeros((2, tasks))
-                    seen[feature][side, task] += 1
-    kept = {feature: hits for feature, hits in sorted(seen.items()) if hits.sum() >= least}
-    if not kept:
-        nothing = np.zeros((0, tasks))
-        return Counts([], nothing, nothing, nothing, nothing)
-    features = list(kept)
-    hits = np.stack([kept[feature] for feature in features])
-    of = np.stack([_applies(feature, answers) for feature in features])
+            for found in mine:
+                hits[[rows[key] for key in found if key in rows], side, task] += 1
+    features = [Feature(*key) for key in keys]
+    sizes = np.array([[len(mine) for mine in told] for told in (answers.before, answers.after)], dtype=float)
     # The information inside any slice is at most the sum over its tasks (joint convexity).
-    bound = gain(hits[:, 0], of[:, 0], hits[:, 1], of[:, 1]).sum(axis=1)
+    bound = gain(hits[:, 0], sizes[0], hits[:, 1], sizes[1]).sum(axis=1)
     best = np.sort(np.argsort(-bound, kind="stable")[:_MOST_FEATURES])
-    return Counts([features[i] for i in best], hits[best, 0], hits[best, 1], of[best, 0], of[best, 1])
+    kept = [features[i] for i in best]
+    of = np.array([_applies(feature, answers) for feature in kept]).reshape(len(kept), 2, len(answers.asked))
+    return Counts(kept, hits[best, 0], hits[best, 1], of[:, 0], of[:, 1])
 
 
 def _applies(feature: Feature, answers: Answers) -> Floats:

@@ -56,7 +56,9 @@ class Card(Record):
     written: dict[str, Interval] = Field(
         description="rules written right by effect, by number of rules, determined episodes"
     )
-    written_of_8: dict[str, Interval] = Field(description="the same for any of eight samples at temperature 1")
+    written_of_8: dict[str, Interval] = Field(
+        description="the same for any of eight samples at temperature 1, one and two rules"
+    )
     written_12: Interval = Field(description="one and two rules together")
     written_12_of_8: Interval
 
@@ -153,6 +155,8 @@ def _writes(ask: _Asker, draws: Random, count: int) -> tuple[list[bool], list[bo
     ask.progress(f"writing {count} rules")
     asked = [converse("", e.prompt) for e in episodes]
     once = [effect.right(t, e.rules, among) for t, e in zip(_rules_of(ask(asked, most=512)), episodes, strict=True)]
+    if count > 2:
+        return once, []
     tries = [_rules_of(ask(asked, temperature=1.0, most=512)) for _ in range(8)]
     any_of = [any(effect.right(t[i], e.rules, among) for t in tries) for i, e in enumerate(episodes)]
     return once, any_of
@@ -185,7 +189,7 @@ def measure_card(model: Model, config: CardConfig, progress: Progress = lambda _
         habits=habits,
         parses=parses,
         written={str(k): rate(once) for k, (once, _) in wrote.items()},
-        written_of_8={str(k): rate(many) for k, (_, many) in wrote.items()},
+        written_of_8={str(k): rate(many) for k, (_, many) in wrote.items() if many},
         written_12=rate([x for k in (1, 2) for x in wrote[k][0]]),
         written_12_of_8=rate([x for k in (1, 2) for x in wrote[k][1]]),
     )
