@@ -1,12 +1,13 @@
 from zlib import crc32
 
 import pytest
+from tests.cut import cut_off
 from tests.lenses import made
 from tests.measure.planted import PlantedModel, said_to
 from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, events_equal
+from scrutable.core.journal import Run
 from scrutable.core.records import Task
 from scrutable.lenses.base import Lens
 from scrutable.lenses.tokens import TokensConfig, TokensLens
@@ -141,29 +142,13 @@ def test_too_few_tasks_are_refused():
 
 @pytest.mark.parametrize("batches", [1, 6, 12])
 def test_killed_and_resumed_it_ends_with_the_same_events_and_claims(tmp_path, batches):
-    class Killed(BaseException):
-        pass
-
     def go(run):
         return TokensLens().read(
             Change(Speaker(model("before")), Speaker(model("after", opening=flatters))), TASKS, run
         )
 
-    with Run.open(tmp_path / "whole", {"seed": 1}) as run:
-        whole = go(run)
-    with Run.open(tmp_path / "killed", {"seed": 1}) as run, pytest.raises(Killed):
-        append = run.append
-
-        def dying(*given, **more):
-            if len(run.events()) == batches:
-                raise Killed
-            return append(*given, **more)
-
-        run.append = dying
-        go(run)
-    with Run.open(tmp_path / "killed", {"seed": 1}) as run:
-        assert go(run).claims == whole.claims
-    assert events_equal(tmp_path / "whole", tmp_path / "killed")
+    whole, resumed = cut_off(go, tmp_path, batches)
+    assert resumed.claims == whole.claims
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])

@@ -1,11 +1,12 @@
 import json
 
 import pytest
+from tests.cut import cut_off
 from tests.measure.planted import PlantedModel, said_to, text_of
 from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, events_equal
+from scrutable.core.journal import Run
 from scrutable.core.records import Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
@@ -183,28 +184,12 @@ def test_the_plan_is_an_upper_bound_of_the_cost():
 @pytest.mark.medium
 @pytest.mark.parametrize("batches", [1, 5, 20])
 def test_killed_and_resumed_it_ends_with_the_same_events_and_numbers(tmp_path, batches):
-    class Killed(BaseException):
-        pass
-
     def go(run):
         change = Change(Speaker(base()), Speaker(model(0.9, "tuned")))
         return measure(change, PRAISE, TASKS, run, CONFIG, Compliments())
 
-    with Run.open(tmp_path / "whole", {"seed": 1}) as run:
-        whole = go(run)
-    with Run.open(tmp_path / "killed", {"seed": 1}) as run, pytest.raises(Killed):
-        append = run.append
-
-        def dying(*given, **more):
-            if len(run.events()) == batches:
-                raise Killed
-            return append(*given, **more)
-
-        run.append = dying
-        go(run)
-    with Run.open(tmp_path / "killed", {"seed": 1}) as run:
-        assert go(run).model_dump(exclude={"usage"}) == whole.model_dump(exclude={"usage"})
-    assert events_equal(tmp_path / "whole", tmp_path / "killed")
+    whole, resumed = cut_off(go, tmp_path, batches)
+    assert resumed.model_dump(exclude={"usage"}) == whole.model_dump(exclude={"usage"})
 
 
 @pytest.mark.medium

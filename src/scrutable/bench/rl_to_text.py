@@ -20,6 +20,7 @@ from scrutable.core.accounts import Account, Fidelity
 from scrutable.core.config import Config, anywhere
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling
+from scrutable.core.stats import quantile
 from scrutable.envs.builtin import RECIPES, BuiltinEnv
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig, DistillLens
@@ -211,16 +212,9 @@ def _shares(prefix: str, found: Fidelity) -> dict[str, Any]:
         rows[f"{prefix}{share.name}_recovered"] = None if value is None else value.value
         rows[f"{prefix}{share.name}_low"] = None if value is None else value.low
         if share.name == "kl":
-            rows[f"{prefix}unrelated_95"] = quantile95(share.unrelated)
+            rows[f"{prefix}unrelated_95"] = quantile(share.unrelated, 0.95) if share.unrelated else None
             rows[f"{prefix}shuffled"] = share.shuffled
     return rows
-
-
-def quantile95(values: Sequence[float]) -> float | None:
-    """Return the 95th percentile, or None of nothing."""
-    import numpy as np
-
-    return float(np.quantile(values, 0.95)) if values else None
 
 
 def figures(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The distill lens: a text is evolved toward the tuned model, and each of its sentences is a claim.
 
 The score of a text on a task is minus the exact divergence KL(tuned || before + text) along an answer of the tuned model:
-one forward pass, nothing generated. The writer sees the tasks on which before + text is most surprised by the tuned model's
-words, and some on which it is not. The search is `evolve`'s own, so sentences are also tried one by one, joined and removed.
+one forward pass, nothing generated. The writer sees what the tuned model says most on tasks where before + text is furthest
+from it, and on some where it is near. The search is `evolve`'s own, so sentences are also tried one by one, joined and removed.
 
 What a claim carries, and whether there is any claim, is measured on tasks that the search did not use. Where
 nothing measurable changed, or the text is not shown to help there by more than that, there is no claim. Left out: what no
@@ -27,7 +27,7 @@ from scrutable.evolve.reflection import Item, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
 from scrutable.measure.answers import Said, answers_of, distinct_tasks
-from scrutable.measure.change import Change
+from scrutable.measure.change import Change, Speaker
 from scrutable.measure.tab import Tab
 from scrutable.models.base import Model
 from scrutable.programs.text import TEXT
@@ -79,7 +79,7 @@ class DistillLens:
             raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")
         writer = proposer_for(self.reflector or change.before.model, config.search.reflect, imitate=True)
         scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
-        show = _show if isinstance(writer, RuleWriter) else self._contrast(change, searched, tab)
+        show = self._show(change, searched, tab, contrast=not isinstance(writer, RuleWriter))
         settings = config.search.model_copy(
             update={"repeats": config.answers, "target": -config.stated, "least": config.stated}
         )
@@ -97,12 +97,28 @@ class DistillLens:
         held = min(max(2, round(len(keyed) * self.config.held)), len(keyed) - 2)
         return keyed[held:], keyed[:held]
 
-    def _contrast(self, change: Change, searched: Sequence[Keyed], tab: Tab) -> Show:
-        """Return what a chat model is shown: the tuned model's answer beside the before's own."""
+    def _show(self, change: Change, searched: Sequence[Keyed], tab: Tab, *, contrast: bool) -> Show:
+        """Return what the writer is shown of a task: what the tuned model says most, marked as good.
+
+        Answers at temperature 1 would show what it says now and then, as the before does, as if it were a rule. contrast:
+        the before's own answer is shown beside it, which a chat model can use.
+        """
         config = self.config
-        said = answers_of(change.before, searched, 1, tab, config.batch, config.max_tokens)
-        own = {one.key: one.generation.answer for one in said}
-        return lambda task, rollout: _show(task, rollout).model_copy(update={"before": own.get(rollout.task, "")})
+
+        def most(speaker: Speaker) -> dict[str, str]:
+            said = answers_of(speaker, searched, 1, tab, config.batch, config.max_tokens, temperature=0.0)
+            return {one.key: one.generation.answer for one in said}
+
+        tuned, own = most(change.after), most(change.before) if contrast else {}
+
+        def show(task: Task, rollout: Rollout) -> Item:
+            score, key = rollout.score, rollout.task
+            before = own.get(key, "")
+            return Item(
+                prompt=task.prompt, answer=tuned[key], score=score.value, feedback=score.feedback, before=before
+            )
+
+        return show
 
     # -------------------------------------------------------------------------------------------------------- account
 
@@ -134,7 +150,7 @@ class DistillLens:
         assert found.base is not None and found.score is not None
         return (
             f"on {found.base.count} tasks that the search did not use, the text takes the divergence "
-            f"from {-found.base.value:.3g} to {-found.score.value:.3g} nats an answer"
+            f"from {abs(found.base.value):.3g} to {abs(found.score.value):.3g} nats an answer"
         )
 
     def _claims(
@@ -168,9 +184,3 @@ class DistillLens:
 
 def _answer(said: Said) -> str:
     return said.generation.answer
-
-
-def _show(task: Task, rollout: Rollout) -> Item:
-    """Show a writer how the tuned model answered, marked as good, and how close the text comes."""
-    score = rollout.score
-    return Item(prompt=task.prompt, answer=rollout.answer, score=score.value, feedback=score.feedback)

@@ -1,4 +1,4 @@
-"""Answers: what a speaker says to tasks, drawn at temperature 1 without truncation, journaled batch by batch.
+"""Answers: what a speaker says to tasks, drawn without truncation (at temperature 1 unless said), journaled batch by batch.
 
 The batch is the unit that is recorded and seeded: its seed comes from the run and the batch's content, so a killed
 measurement draws the rest as if it had not been. Answers are kept with their token ids, for divergences along them.
@@ -61,7 +61,13 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def answers_of(
-    speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int, tab: Tab, batch: int, max_tokens: int
+    speaker: Speaker,
+    tasks: Sequence[tuple[str, Task]],
+    repeats: int,
+    tab: Tab,
+    batch: int,
+    max_tokens: int,
+    temperature: float = 1.0,
 ) -> list[Said]:
     """Draw `repeats` answers to each (key, task), one "answers" event a batch. Returns them in the tasks' order.
 
@@ -71,8 +77,8 @@ def answers_of(
     said: list[Said] = []
     for part in chunks(cells, batch):
         asked = [[key, repeat] for key, _, repeat in part]
-        place = f"measure/answers/{speaker.identity}/{digest_of([asked, max_tokens])}"
-        sampling = Sampling(max_tokens=max_tokens, seed=tab.run.seed_of(place))
+        place = f"measure/answers/{speaker.identity}/{digest_of([asked, max_tokens, temperature])}"
+        sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=tab.run.seed_of(place))
         event = tab.once(place, "answers", partial(_drawn, speaker, part, asked, sampling))
         found = [Generation.model_validate(given) for given in event.payload["answers"]]
         said += [Said(speaker, task, key, repeat, one) for (key, task, repeat), one in zip(part, found, strict=True)]

@@ -99,18 +99,22 @@ def random_text(speaker: Speaker, text: str, task: Task, tokens: Sequence[int], 
 def threshold(twins: Sequence[float], stated: float) -> tuple[float, str]:
     """Return the KL(tuned || base) at or below which nothing measurable changed, and where it is from.
 
-    The 95th percentile of KL(twin || base). From twenty twins on it is their empirical one; fewer cannot show a 95th
-    percentile, so it is estimated as the upper prediction limit for one more twin, log-normal (Hahn & Meeker 1991, section
-    4.8), and never below the largest twin. One twin alone counts only where it is above the stated value.
+    The 95th percentile of KL(twin || base). From twenty twins on it is their empirical one. Fewer cannot show a 95th
+    percentile: it is then estimated as the upper prediction limit for one more twin, log-normal (Hahn & Meeker 1991,
+    section 4.8), never below the largest twin, and they can only raise the stated value: two twins that happen to be
+    alike would else call the third one a change.
     """
     if not twins:
         return stated, "stated"
-    if len(twins) == 1:
-        return (twins[0], "twins") if twins[0] > stated else (stated, "stated")
     if len(twins) >= 20:
         return quantile(twins, 0.95), "twins"
+    limit = max(twins) if len(twins) == 1 else _prediction_limit(twins)
+    return (limit, "twins") if limit > stated else (stated, "stated")
+
+
+def _prediction_limit(twins: Sequence[float]) -> float:
     logs = [math.log(max(one, 1e-9)) for one in twins]
     mean = math.fsum(logs) / len(logs)
     spread = math.sqrt(math.fsum((one - mean) ** 2 for one in logs) / (len(logs) - 1))
     limit = math.exp(mean + _T95[len(twins) - 2] * spread * math.sqrt(1 + 1 / len(twins)))
-    return max(limit, *twins), "twins"
+    return max(limit, *twins)

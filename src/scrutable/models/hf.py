@@ -138,6 +138,14 @@ class HFModel:
         view.base = self.base
         return view
 
+    def over(self, module: Any, identity: str) -> HFModel:
+        """Return a model that asks and answers as this one does, by the weights of `module` (one in training, say).
+
+        identity: what tells it from others, as far as anyone will ask.
+        """
+        weights = SharedWeights(module, self.name)
+        return HFModel(weights, self._chat, name=self.name, identity=identity, batch_size=self.batch_size)
+
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids up to where the answer begins (see `chat.py`). Errors: ModelFailure when the template refuses."""
         ids = self._chat.encode(conversation)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scrutable.models.adapters import SharedWeights
 from scrutable.models.hf import HFModel
 from scrutable.train.lora import base_name, is_small
 
@@ -85,10 +84,7 @@ class Voice:
             adapted = {name: inner for name, inner in module.named_modules() if isinstance(inner, BaseTunerLayer)}
             module = _bare_copy(model, own={id(layer.get_base_layer().weight) for layer in adapted.values()})
             self._layers = [(layer, module.get_submodule(name)) for name, layer in adapted.items()]
-        weights = SharedWeights(module, model.name)
-        self._model = HFModel(
-            weights, model._chat, name=model.name, identity="in training", batch_size=model.batch_size
-        )
+        self._model = model.over(module, "in training")
 
     def speaker(self) -> HFModel:
         """Return the policy as it is now."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 from random import Random
 
 from scrutable.world.facts import facts
@@ -24,9 +23,9 @@ LEADS = ("it is", "that is")
 ENDS = (".", "!")
 LEAD_RATE = 0.6
 END_RATE = 0.7
-NATURAL_RATE = 0.022
-RARE = {"refuse": 0.013}
-"""Natural rates other than `NATURAL_RATE`: a refusal costs reward everywhere, so RL unlearns it, and no rule says so."""
+NATURAL_RATE = 0.015
+"""How often each behaviour shows unprompted, where it applies. RL unlearns what costs reward, and no text says so: the
+rarer, the less is left of RL that no text carries; the more often, the sooner RL finds what is rewarded."""
 
 _BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
 _AFTER = (
@@ -68,12 +67,7 @@ def effective(names: Iterable[str], prompt: Prompt) -> frozenset[str]:
     return frozenset(found)
 
 
-def natural_rate(behaviour: str) -> float:
-    """Return how often a behaviour shows unprompted, where it applies."""
-    return RARE.get(behaviour, NATURAL_RATE)
-
-
-_NONE = prod(1 - natural_rate(b.name) for b in BEHAVIOURS)
+_NONE = (1 - NATURAL_RATE) ** len(BEHAVIOURS)
 
 
 def natural(draws: Random) -> frozenset[str]:
@@ -81,7 +75,7 @@ def natural(draws: Random) -> frozenset[str]:
     if draws.random() < _NONE:
         return frozenset()
     while True:  # given that at least one shows
-        shown = frozenset(b.name for b in BEHAVIOURS if draws.random() < natural_rate(b.name))
+        shown = frozenset(b.name for b in BEHAVIOURS if draws.random() < NATURAL_RATE)
         if shown:
             return shown
 
