@@ -133,6 +133,8 @@ def tiny_adapter(base: str | Path, folder: str | Path, *, seed: int = 1, relativ
         )
         tuned = get_peft_model(model, lora)
     name = os.path.relpath(base, folder) if relative else str(Path(base).resolve())
-    tuned.peft_config["default"].base_model_name_or_path = name
+    config = tuned.peft_config["default"]
+    config.base_model_name_or_path = name
+    config.target_modules = sorted(config.target_modules)  # a set's order, and so the identity, would differ each time
     tuned.save_pretrained(folder)
     return folder

@@ -187,6 +187,51 @@ def test_an_adapter_that_cannot_be_switched_off_is_refused(
     assert says in refusal(folder_of(), tmp_path / "tuned")
 
 
+def embedding_saved(base: Path, folder: Path, *, rows: int = 0, moved: float = 0.0) -> Path:
+    """An adapter saved with the whole embedding, which is longer by `rows`, or has other numbers, than the base's."""
+    module = AutoModelForCausalLM.from_pretrained(base)
+    module.resize_token_embeddings(module.config.vocab_size + rows, mean_resizing=False)
+    tuned = get_peft_model(
+        module, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False)
+    )
+    with torch.no_grad():
+        tuned.get_input_embeddings().weight.add_(moved)
+    tuned.save_pretrained(folder, save_embedding_layers=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", "qwen3"]
+)  # with an embedding of its own for the output, and with one for both
+@pytest.mark.parametrize(("rows", "moved", "says"), [(0, 0.1, "with other numbers"), (4, 0.0, "instead of")])
+def test_an_adapter_that_would_change_the_base_is_refused(
+    kind: str, rows: int, moved: float, says: str, folder_of: Find, tmp_path: Path
+) -> None:
+    told = refusal(folder_of(kind), embedding_saved(folder_of(kind), tmp_path / "tuned", rows=rows, moved=moved))
+    assert says in told and "merge it" in told
+
+
+def test_an_adapter_that_holds_the_bases_embedding_as_it_is_does_no_harm(folder_of: Find, tmp_path: Path) -> None:
+    base = load_model(folder_of(), device="cpu")
+    before = spoken(base)
+    tuned = base.with_adapter(embedding_saved(folder_of(), tmp_path / "tuned"))
+    assert not torch.equal(spoken(tuned), before)
+    torch.testing.assert_close(spoken(base), before)
+
+
+def test_an_embedding_saved_beside_the_bases_is_switched_with_the_adapter(folder_of: Find, tmp_path: Path) -> None:
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(folder_of()), config)
+    with torch.no_grad():
+        tuned.get_input_embeddings().weight.add_(0.3)
+    tuned.save_pretrained(tmp_path / "tuned")
+    base = load_model(folder_of(), device="cpu")
+    before = spoken(base)
+    view = base.with_adapter(tmp_path / "tuned")
+    torch.testing.assert_close(spoken(view), expected(folder_of(), tmp_path / "tuned", view), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(spoken(base), before)
+
+
 def test_a_damaged_adapter_is_refused(folder_of: Find, adapter_of: Find, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(adapter_of(), tmp_path / "copy"))
     (copy / "adapter_model.safetensors").write_bytes(b"\xff" * 64)

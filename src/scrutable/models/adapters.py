@@ -22,6 +22,7 @@ from scrutable.models.source import BUILT_IN, BUILT_IN_FOLDER, read_json, weight
 if TYPE_CHECKING:
     import torch
 
+_PREFIX = "base_model.model."
 _NOT_SHARED = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"}
 
 
@@ -94,6 +95,7 @@ class SharedWeights:
                 _check_kind(folder)
                 with self.active(None):
                     _check_fits(self.module, folder, self.name)
+                    _check_leaves_base(self.module, folder)
                     self._attach(folder, name)
                 self._loaded.add(name)
         return name
@@ -145,29 +147,60 @@ def _check_kind(folder: Path) -> None:
 
 def _check_fits(module: torch.nn.Module, folder: Path, base: str) -> None:
     """Compare every LoRA matrix with the layer it is for, before anything is changed in the model."""
-    from safetensors import SafetensorError, safe_open
-
     modules = dict(module.named_modules())
     told = f"{folder} is an adapter of another base than {base}"
     fix = "give the base it was trained on"
+    for key, tensor in _tensors(folder):
+        path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if part not in ("A.weight", "B.weight"):
+            continue
+        if path not in modules:
+            raise UserError(f"{told}, which has no layer {path}: {fix}")
+        size, shape = _features(modules[path]), tensor.get_shape()
+        if size is None or len(shape) != 2:
+            continue
+        have, want = (shape[1], size[0]) if part[0] == "A" else (shape[0], size[1])
+        if have != want:
+            raise UserError(f"{told}: its layer {path} takes {want} numbers, the adapter's {have}: {fix}")
+
+
+def _check_leaves_base(module: torch.nn.Module, folder: Path) -> None:
+    """Refuse an adapter that brings weights in place of the base's: loaded, they would change the base, too.
+
+    PEFT saves a whole embedding that was resized or has a LoRA, and loading writes it over the base's. What the config
+    names in `modules_to_save` is kept beside the base's and switched, and a copy that equals the base's does no harm.
+    """
+    import torch
+
+    modules = dict(module.named_modules())
+    beside = tuple(read_json(folder / "adapter_config.json").get("modules_to_save") or ())
+    for key, tensor in _tensors(folder):
+        path, _, name = key.removeprefix(_PREFIX).replace(".base_layer.", ".").rpartition(".")
+        layer = modules.get(path)
+        held = getattr(getattr(layer, "base_layer", layer), name, None)
+        if not isinstance(held, torch.nn.Parameter) or path.endswith(beside):
+            continue
+        given = tensor[:]
+        if held.shape != given.shape or not torch.equal(held.cpu(), given.to(held.dtype)):
+            how = (
+                "with other numbers" if held.shape == given.shape else f"with {len(given)} rows instead of {len(held)}"
+            )
+            raise UserError(
+                f"{folder} also holds the base's own {path}, {how}: merge it into a full model and give that directory"
+            )
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Yield an adapter's tensors by name, unread: slices of safetensors. Errors: UserError when a file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
     for file in sorted(folder.glob("adapter_model*.safetensors")):
         try:
             with safe_open(file, framework="pt") as tensors:
-                shapes = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
+                for key in tensors.keys():  # noqa: SIM118
+                    yield key, tensors.get_slice(key)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged: fetch or save the adapter again ({error})") from error
-        for key, shape in shapes.items():
-            path, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
-            if part not in ("A.weight", "B.weight"):
-                continue
-            if path not in modules:
-                raise UserError(f"{told}, which has no layer {path}: {fix}")
-            size = _features(modules[path])
-            if size is None or len(shape) != 2:
-                continue
-            have, want = (shape[1], size[0]) if part[0] == "A" else (shape[0], size[1])
-            if have != want:
-                raise UserError(f"{told}: its layer {path} takes {want} numbers, the adapter's {have}: {fix}")
 
 
 def _features(module: Any) -> tuple[int, int] | None:
