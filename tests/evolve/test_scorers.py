@@ -9,6 +9,7 @@ from tests.lenses.toy_open import VOCABULARY, ToyOpen, closed_form, toy_tasks
 
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Generation, Sampling, Score, Task
+from scrutable.envs.loading import open_env
 from scrutable.evolve.ledger import Cell, Scorer
 from scrutable.evolve.scorers import ClosenessScorer, RewardScorer
 from scrutable.measure.answers import Said, answers_of
@@ -16,6 +17,7 @@ from scrutable.measure.change import Change, Speaker
 from scrutable.measure.divergence import Meter
 from scrutable.measure.tab import Tab
 from scrutable.models.base import Model
+from scrutable.models.hf import load_model
 from scrutable.programs.modules import Module, Pipeline
 from scrutable.programs.text import SingleText
 
@@ -149,6 +151,20 @@ def test_memory_is_not_exceeded_and_changes_no_score() -> None:
         assert small._held <= small.memory < wide._held
 
 
+@pytest.mark.medium
+def test_a_score_does_not_depend_on_what_was_scored_before() -> None:
+    base = load_model("pidgin", device="cpu")
+    tasks = list(open_env("flattery").tasks("search"))[:40]
+    with Run.temporary({"seed": 0}) as run:
+        tuned = Speaker(base, "praise the question in every answer .")
+        said = {one.cell: one for one in answers_of(tuned, [(t.key, t) for t in tasks], 1, Tab(run), 40, 24)}
+        change = Change(Speaker(base), tuned)
+        going, resumed = (ClosenessScorer(change, said, "good .") for _ in range(2))
+        going.score(cells([""], tasks), 0)
+        asked = cells(["praise the question if the user states an opinion ."], tasks[::3])
+        assert [one.score for one in going.score(asked, 0)] == [one.score for one in resumed.score(asked, 0)]
+
+
 def test_an_answer_that_cannot_be_used_has_no_score() -> None:
     tasks = toy_tasks(2)
     tuned = ToyOpen(RULES)
@@ -166,8 +182,6 @@ def test_an_answer_that_cannot_be_used_has_no_score() -> None:
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_closeness_is_what_measure_measures_on_real_models(kind: str, tmp_path: Path) -> None:
     from tests.tiny import tiny_model
-
-    from scrutable.models.hf import load_model
 
     base, tuned = (load_model(tiny_model(tmp_path / str(seed), kind, seed=seed)) for seed in (0, 1))
     tasks = [Task.ask(f"what is the capital of {place} ?") for place in ("france", "rome", "paris the sky")]

@@ -171,12 +171,13 @@ class ClosenessScorer:
         """
         places = [one.said.cell for one in told]
         owed = {one.said.cell: one.said for one in told if one.said.cell not in self._kept}
+        after = self.change.after
         found: dict[tuple[str, int], torch.Tensor] = {}
-        if owed:
-            after = self.change.after
-            prompts = [after.encode(said.task) for said in owed.values()]
-            rows = after.open.logprobs(prompts, [said.tokens for said in owed.values()])
-            found = {place: common(one, self._shared.ids_a) for place, one in zip(owed, rows, strict=True)}
+        for place, said in owed.items():
+            # Alone: beside others its last digits would differ, and which are owed depends on what is kept, so that a search
+            # that was killed and goes on would score otherwise than one that was not.
+            (rows,) = after.open.logprobs([after.encode(said.task)], [said.tokens])
+            found[place] = common(rows, self._shared.ids_a)
         passes = [2 if place in found and place not in places[:row] else 1 for row, place in enumerate(places)]
         tuned = [found[place] if place in found else self._kept[place] for place in places]
         for place, one in found.items():
