@@ -34,6 +34,9 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
     base = load(screen, model, lambda: open_model(model, loading))
     about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
     with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+        last = max((int(event.payload["step"]) for event in work.run.events("checkpoint")), default=0)
+        if last and not work.run.has("train/result"):
+            screen.note(f"the training goes on from the checkpoint of step {last}")
         result = rl.train(environment, base, work.run, config)
         adapter = result.path(work.run)
         work.result = {"train": result, "adapter": result.adapter}
