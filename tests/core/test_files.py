@@ -34,6 +34,15 @@ def test_a_write_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "x.txt").read_text() == "two"
 
 
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_text("old")
+    with pytest.raises(OSError, match="mine"):
+        write_atomic(tmp_path / "mine", "new")
+    assert (tmp_path / "mine" / "x").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     with replacing_folder(tmp_path / "a") as place:
         (place / "x").write_text("old")

@@ -37,7 +37,10 @@ def inside(root: Path, name: str) -> Path:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write `path` whole or not at all; what stood there is replaced. Text is UTF-8. Makes missing parents."""
+    """Write `path` whole or not at all; a file that stood there is replaced. Text is UTF-8. Makes missing parents.
+
+    Errors: OSError, as of a folder that stands there: it is never replaced by a file.
+    """
     with _beside(path) as temporary:
         temporary.write_bytes(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
 
@@ -95,7 +98,7 @@ def _beside(path: Path) -> Iterator[Path]:
         yield temporary
         for file in [temporary, *temporary.rglob("*")]:
             _sync(file)
-        if path.is_dir() and not path.is_symlink():  # a rename replaces a file, but no folder that holds something
+        if temporary.is_dir() and path.is_dir() and not path.is_symlink():  # a rename replaces no folder that is full
             shutil.rmtree(path)
         temporary.replace(path)
         _sync(path.parent)
