@@ -68,7 +68,7 @@ def _once(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def _too_late(seconds: float) -> TimeoutError:
-    return TimeoutError(f"no answer within {seconds:g} s (if it is only slow, set `timeout` in the file)")
+    return TimeoutError(f"no answer within {seconds:.3g} s (if it is only slow, set `timeout` in the file)")
 
 
 def _under_alarm(call: Callable[[], Any], seconds: float) -> Any:

@@ -96,7 +96,7 @@ def _splits(env: Environment) -> tuple[list[Finding], list[Task]]:
         except UserError as error:
             findings.append(Finding(level="wrong", about="splits", says=str(error)))
     counts = ", ".join(f"{split} {len(tasks)}" for split, tasks in found.items()) or "no tasks"
-    findings.insert(0, Finding(level="fine" if len(found) == len(SPLITS) else "wrong", about="splits", says=counts))
+    findings.insert(0, Finding(level="fine" if found else "wrong", about="splits", says=counts))
     report = len(found.get("report", ()))
     if 0 < report < ENOUGH:
         says = f"{report} report tasks give wide intervals: {ENOUGH} or more are advised"

@@ -37,10 +37,10 @@ SECONDS = 60.0
 """Time limit of one call on a batch. Rating its answers one by one may take twice as long again, a quarter for each."""
 
 HOPELESS = 8
-"""So many failed answers, none ever rated: the function never works, and going on is pointless."""
+"""So many failed answers at the end of a call, none ever rated: the function never works, and going on is pointless."""
 
 LOST = 64
-"""So many failed answers on end: what worked has stopped working."""
+"""So many failed answers on end at the end of a call: what worked has stopped working."""
 
 _NO_TOKENS = "completion_ids are not known when an answer is rated: use the text in `completions`"
 
@@ -184,11 +184,17 @@ class Rater:
         return graded
 
     def _one_by_one(self, function: Function, tasks: Sequence[Task], answers: Sequence[str]) -> list[Graded]:
-        """Rate each answer alone, so that only the guilty one is lost; for at most twice the time limit in all."""
+        """Rate each answer alone, so that only the guilty one is lost; for at most twice the time limit in all.
+
+        The tally is kept once, for the whole batch: answers to one task stand side by side, and a task on which the
+        function fails must not pass for all. What there is no time for was not asked, and says nothing of the function.
+        """
         deadline = time.monotonic() + 2 * self.seconds
         graded: list[Graded] = []
+        asked: list[Graded] = []
         for task, answer in zip(tasks, answers, strict=True):
-            left = min(self.seconds / 4, deadline - time.monotonic())
+            # So many are asked in any case: on a slow machine, too, it shows that a function never works.
+            left = self.seconds / 4 if len(asked) < HOPELESS else min(self.seconds / 4, deadline - time.monotonic())
             if left <= 0:
                 late = f"{function.name}: not asked again, after {2 * self.seconds:g} s spent on the answers before it"
                 graded.append((None, str(_failure(self._kind(function), late))))
@@ -197,8 +203,9 @@ class Rater:
                 said = self._result(function, self._start(function, [task], [answer], left), 1)
             except BoundaryError as failure:
                 said = [(None, str(failure))]
-            self._count(function, said)
+            asked += said
             graded += said
+        self._count(function, asked)
         return graded
 
     def _result(self, function: Function, finish: Callable[[], Any], count: int) -> list[Graded]:
