@@ -386,9 +386,13 @@ def test_a_kill_in_the_middle_of_a_line_costs_that_line_only(tmp_path: Path) -> 
     file = tmp_path / "r" / "events.jsonl"
     assert not file.read_bytes().endswith(b"\n")
     assert [event.key for event in Run.read(tmp_path / "r").events()] == ["a"]
+    torn = len(file.read_bytes().splitlines()[-1])
     with Run.open(tmp_path / "r", {}) as run:
+        assert run.torn == torn
         assert not run.has("b")
         run.append("b", "thing", {"x": 2})
+    with Run.open(tmp_path / "r", {}) as run:
+        assert run.torn == 0
     assert [json.loads(line)["key"] for line in file.read_text().splitlines()] == ["a", "b"]
 
 

@@ -21,7 +21,7 @@ from pydantic import create_model
 
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
-from scrutable.core.folder import CONFIG, guard, hold, resolve
+from scrutable.core.folder import CONFIG, guard, hold, refuse_place, resolve
 from scrutable.core.journal import Run
 
 TOLD = ("torch", "transformers", "trl", "peft", "safetensors", "openai")
@@ -67,11 +67,13 @@ def job(verb: str, seed: int, subject: Mapping[str, str], configs: Mapping[str, 
 
 
 def check_run(name: str | None, made: Config) -> None:
-    """Refuse a run folder that cannot be gone on with, before anything is loaded for it.
+    """Refuse a run folder that cannot be made or gone on with, before anything is loaded for it.
 
-    Errors: UserError when another process holds it, or it was made with another config (the keys are named).
+    Errors: UserError when there can be none, another process holds it, or it was made with another config (the keys that
+    differ are named).
     """
     place = place_of(name, made)
+    refuse_place(place)
     if (place / CONFIG).exists():
         guard(place, resolve(made))
         os.close(hold(place))

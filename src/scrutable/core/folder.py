@@ -60,6 +60,20 @@ def foreign(path: Path) -> str | None:
     return min((p.name for p in path.iterdir() if p.name != LOCK and p.suffix != ".part"), default=None)
 
 
+def refuse_place(path: Path) -> None:
+    """Refuse a place where no run folder can be made or gone on with, before anything is written.
+
+    Errors: UserError when it is a file, or holds something else, or its parent can hold no folder.
+    """
+    nearest = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file: choose another run folder")
+    if (others := foreign(path)) is not None:
+        raise UserError(f"{path} holds something else ({one_line(others, 40)}): choose another run folder")
+    if not path.exists() and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise UserError(f"{path} cannot be made in {nearest}: choose another run folder")
+
+
 # ---------------------------------------------------------------------------------------------------------- the lock
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scrutable.core import draws, folder
 from scrutable.core.accounts import Artifact
 from scrutable.core.config import Config
-from scrutable.core.errors import UserError, one_line
+from scrutable.core.errors import UserError
 from scrutable.core.files import inside, load_tensors, replacing_folder, save_tensors, write_atomic
 from scrutable.core.records import Usage
 from scrutable.core.store import Event, Listener, Payload, Store
@@ -58,6 +58,11 @@ class Run:
         """False when opened by `read`, or closed."""
         return self._store.handle is not None
 
+    @property
+    def torn(self) -> int:
+        """Bytes of a torn last line (a kill, a power cut) that were cut off when this run was opened; 0: none."""
+        return self._store.torn
+
     @classmethod
     def open(cls, path: str | Path, config: Config | Mapping[str, Any]) -> Self:
         """Create the run folder, or resume it. The run's seed is the config's `seed` (0 where it has none).
@@ -67,10 +72,7 @@ class Run:
         """
         resolved = folder.resolve(config)
         place = Path(path)
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{place} is a file: choose another run folder")
-        if (others := folder.foreign(place)) is not None:
-            raise UserError(f"{place} holds something else ({one_line(others, 40)}): choose another run folder")
+        folder.refuse_place(place)
         place.mkdir(parents=True, exist_ok=True)
         lock = folder.hold(place)
         try:

@@ -68,10 +68,12 @@ class Store:
         self.listeners: list[Listener] = []
         self.secrets = folder.known_secrets()
         self.synced = 0.0
+        self.torn = 0
         self.refresh()
         if lock is not None:
             self.handle = os.open(path / folder.EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            os.ftruncate(self.handle, self.offset)  # the torn last line
+            self.torn = os.fstat(self.handle).st_size - self.offset
+            os.ftruncate(self.handle, self.offset)  # the torn last line, owed again
 
     def refresh(self) -> list[Event]:
         """Read what stands in the file beyond what is known; return the new events. The writer knows all."""
