@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, events_equal
 from scrutable.core.records import Candidate, Rollout, Score, Task, Usage
 from scrutable.evolve.ledger import Cell, Exhausted, Keyed, Ledger, Limits
@@ -67,6 +68,36 @@ def test_a_request_that_does_not_fit_is_refused_before_anything_is_spent() -> No
         with pytest.raises(Exhausted):
             ledger.ask(TEXTS[:1], TASKS)
         assert not scorer.paid
+
+
+class Failing(Counting):
+    """Scores nothing where it is told to."""
+
+    def __init__(self, failing: Sequence[str]) -> None:
+        super().__init__()
+        self.failing = failing
+
+    def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+        lost = Score(failures=("reward: broken",))
+        made = super().score(cells, seed)
+        return [one.model_copy(update={"score": lost}) if one.task in self.failing else one for one in made]
+
+
+def test_a_first_batch_without_any_score_is_not_written_down() -> None:
+    with Run.temporary({}) as run:
+        every = [key for key, _ in TASKS]
+        with pytest.raises(UserError, match=r"none of the first 6 answers could be scored \(reward: broken\)"):
+            Ledger(run, Failing(every), Limits(100)).ask(TEXTS[:1], TASKS)
+        assert not run.events("rollouts")
+        Ledger(run, Counting(), Limits(100)).ask(TEXTS[:1], TASKS)
+
+
+def test_what_has_no_score_is_counted_with_its_first_reason() -> None:
+    with Run.temporary({}) as run:
+        ledger = Ledger(run, Failing([TASKS[0][0], TASKS[3][0]]), Limits(100))
+        ledger.ask(TEXTS[:2], TASKS)
+        assert (ledger.spent, ledger.unscored, ledger.why) == (12, 4, "reward: broken")
+        assert ledger.value(TEXTS[0].key, TASKS[0][0]) is None
 
 
 def test_several_candidates_share_a_batch() -> None:

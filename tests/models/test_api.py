@@ -113,7 +113,7 @@ def test_what_passes_by_itself_is_tried_again(step) -> None:
     with serving(step, step) as server:
         made = one(server, QUICK.model_copy(update={"timeout": 0.5}) if step == "hang" else QUICK)
         assert len(server.requests) == 3
-    assert (made.answer, made.failure) == ("to: hello", None)
+    assert (made.answer, made.failure, made.usage.retries) == ("to: hello", None, 2)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,7 @@ def test_what_does_not_pass_is_a_failure_of_that_task_alone(step) -> None:
         assert len(server.requests) == 5
     assert made[0].answer == ""
     assert "4 attempts" in str(made[0].failure)
+    assert [g.usage.retries for g in made] == [3, 0]
     assert (made[1].answer, made[1].failure) == ("to: b", None)
 
 
@@ -178,7 +179,8 @@ def test_a_filtered_answer_is_a_failure() -> None:
 def test_a_server_that_wants_another_form_gets_it(message: str, gone: str, come: str) -> None:
     with serving((400, {}, error(message=message))) as server:
         model = model_at(server)
-        assert [model.generate([ask("a")], Sampling())[0].failure for _ in range(2)] == [None, None]
+        drawn = [model.generate([ask("a")], Sampling())[0] for _ in range(2)]
+        assert [(one.failure, one.usage.retries) for one in drawn] == [(None, 0)] * 2
         bodies = [body for body, _, _ in server.requests]
     assert [gone in body for body in bodies] == [True, False, False]
     assert come in bodies[1]

@@ -264,7 +264,7 @@ def test_an_adapter_is_not_trained_on_top_of(folder, tmp_path) -> None:
 
 def test_a_reward_that_scores_nothing_is_named_and_may_be_mended(folder) -> None:
     with Run.temporary() as run:
-        with pytest.raises(UserError, match="none of the base's 24 answers: reward: KeyError"):
+        with pytest.raises(UserError, match=r"none of the base's 24 answers \(reward: KeyError.*\): mend that first"):
             train(Silent(), load_model(folder), run, SHORT)
         assert not run.events("validation")
 
@@ -279,17 +279,30 @@ def test_answers_left_unscored_are_counted_and_are_no_zeros(folder) -> None:
     with Run.temporary() as run:
         result = train(Half(), load_model(folder), run, SHORT)
         assert result.unscored == 0.5
+        steps, validations = run.events("step"), run.events("validation")
+        asked = sum(e.payload["answers"] for e in steps) + sum(e.payload["count"] for e in validations)
+        assert result.unscored_answers == asked / 2
         assert [e.payload["unscored"] for e in run.events("step")] == [0.5] * 3
         assert run.events("validation")[0].payload["unscored"] == 0.5
 
 
+@medium
 def test_a_run_of_another_training_is_refused_and_named(folder) -> None:
     with Run.temporary() as run:
-        for env in (Silent(), Silent("others")):
-            with pytest.raises(UserError, match="another environment" if env.name == "others" else "none of"):
-                train(env, load_model(folder), run, SHORT)
+        train(Words(), load_model(folder), run, SHORT)
+        with pytest.raises(UserError, match="another environment"):
+            train(Silent("others"), load_model(folder), run, SHORT)
         with pytest.raises(UserError, match="another config"):
-            train(Silent(), load_model(folder), run, QUICK)
+            train(Words(), load_model(folder), run, QUICK)
+
+
+@medium
+def test_a_training_that_came_to_nothing_goes_on_in_its_run_with_another_environment(folder) -> None:
+    with Run.temporary() as run:
+        for env in (Silent(), Silent("mended, but not well")):
+            with pytest.raises(UserError, match="none of the base's"):
+                train(env, load_model(folder), run, SHORT)
+        assert train(Words(), load_model(folder), run, SHORT).steps == 3
 
 
 def test_an_unknown_module_for_the_adapter_is_refused(folder) -> None:

@@ -90,6 +90,7 @@ class Usage(Record):
     generations: int = Field(default=0, description="answers generated")
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    retries: int = Field(default=0, description="requests to a server that failed and were made again")
     seconds: float = 0.0
     money: float = Field(default=0.0, description="US dollars, where the server's price is known")
 

@@ -100,6 +100,7 @@ class EvolveResult(Record):
     worth: tuple[Worth, ...] = Field(default=(), description="what each sentence of the best is worth")
     candidates: tuple[Candidate, ...] = Field(description="the starts, all that were accepted, and the best")
     rollouts: int = Field(description="paid for; failed ones count")
+    unscored: int = Field(default=0, description="rollouts without a score: the model, or a reward, failed there")
     reflections: int
     failures: int = Field(description="answers of the writer that were no usable text, and reflections that failed")
     stopped: str = Field(description="why the search ended")
@@ -123,10 +124,7 @@ def evolve(
     Errors: UserError when the environment has no reward, a split is too small, no start can be scored, or the run holds
     another search.
     """
-    if not env.rewarded:
-        raise UserError(
-            f"{env.name} has no reward, so nothing can be evolved on it: add a reward function, or use `read`"
-        )
+    searched, kept = splits_of(env)
     config = config or EvolveConfig()
     program = program or SingleText()
     scorer = RewardScorer(env, model, program, Sampling(temperature=config.temperature, max_tokens=config.max_tokens))
@@ -134,7 +132,19 @@ def evolve(
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
     ]
     writer = proposer or proposer_for(model, config.reflect)
-    return search(scorer, writer, (env.tasks("search"), env.tasks("keep")), run.scope("evolve"), config, starts)
+    return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts)
+
+
+def splits_of(env: Environment) -> tuple[Sequence[Task], Sequence[Task]]:
+    """Return the tasks that a text is evolved on, and those it is chosen and scored on.
+
+    Errors: UserError when the environment has no reward, or one of the two splits is empty.
+    """
+    if not env.rewarded:
+        raise UserError(
+            f"{env.name} has no reward, so nothing can be evolved on it: add a reward function, or use `read`"
+        )
+    return env.tasks("search"), env.tasks("keep")
 
 
 def search(
@@ -175,12 +185,14 @@ def _begin(run: Run, identity: list[Any], budget: int) -> None:
     """Write down what is searched, and refuse a run that holds another search."""
     says = "rewriting texts and keeping what is shown to be better"
     payload = {"name": "evolve", "says": says, "seconds_expected": None, "total": budget, "search": identity}
-    try:
-        run.append("stage", "stage", payload)
-    except ValueError as error:
+    begun = [event.payload["search"] for event in run.events("stage") if "search" in event.payload]
+    if begun and begun[-1] != identity and run.events("rollouts"):
         raise UserError(
-            f"{run.path} holds another search (other texts, models, writer or config): choose another run folder"
-        ) from error
+            f"{run.path} holds another search (another environment, other texts, models, writer or config): "
+            "choose another run folder"
+        )
+    if identity not in begun[-1:]:  # one that came to nothing may be begun anew, with what was mended
+        run.append(f"stage/{len(begun)}" if begun else "stage", "stage", payload)
 
 
 class Search:
@@ -212,8 +224,7 @@ class Search:
         for one in starts:
             self._take_in(one)
         if self.best_mean == float("-inf"):
-            why = next(iter(self._reasons()), "no reason was given")
-            raise UserError(f"no answer under the first text could be scored ({why}): mend that first")
+            raise UserError(f"no answer under the first text could be scored ({self.ledger.why}): mend that first")
 
     @property
     def best_mean(self) -> float:
@@ -254,10 +265,11 @@ class Search:
             worth=ending.worth,
             candidates=tuple({**self.accepted, ending.best.key: ending.best}.values()),
             rollouts=self.ledger.spent,
+            unscored=self.ledger.unscored,
             reflections=self.nursery.reflections,
             failures=self.nursery.failures,
             stopped=stopped,
-            notes=(*self.parts.notes, *ending.notes),
+            notes=(*self.parts.notes, *ending.notes, *self._failures()),
             usage=self.ledger.usage,
         )
         why = "chosen at the end" + (
@@ -291,6 +303,11 @@ class Search:
         known = [v for key in self.accepted for v in self.ledger.column(key, self.parts.pool) if v is not None]
         return max(known) - min(known)
 
+    def _failures(self) -> list[str]:
+        """Return how many rollouts failed on the way, where any did."""
+        lost, why = self.ledger.unscored, self.ledger.why
+        return [f"{lost} of {self.ledger.spent} rollouts could not be scored (the first: {why})"] if lost else []
+
     def _tell(self, one: Contender, number: int, why: str, judged: Judged | None = None) -> None:
         key = one.candidate.key
         self._record(one.candidate, f"candidate/{key}/{number}", judged is not None and judged.accepted, why)
@@ -307,8 +324,3 @@ class Search:
             "keep": keep.model_dump(mode="json") if keep else None,
         }
         self.run.append(place, "candidate", payload)
-
-    def _reasons(self) -> list[str]:
-        first = self.starts[0].key
-        rollouts = [self.ledger.rollout(first, key) for key, _ in self.parts.pool]
-        return [why for one in rollouts for why in (one.failure, *one.score.failures) if why]

@@ -16,6 +16,7 @@ from operator import add
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
 
+from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
 from scrutable.measure.answers import chunks
@@ -74,6 +75,8 @@ class Ledger:
         self.limits = limits
         self.repeats = repeats
         self.spent = 0
+        self.unscored = 0
+        self.why = ""  # the first of these has no score
         self.usage = Usage()
         self._scorer, self._identity = scorer, scorer.identity
         self._batch = batch
@@ -98,7 +101,8 @@ class Ledger:
         """Make sure that each candidate is scored on each task.
 
         Errors: Exhausted when that does not fit the limits (then nothing is spent on it, or, for tokens and seconds,
-        what was spent is kept); UserError of the scorer.
+        what was spent is kept); UserError of the scorer, and when of a first batch nothing can be scored (it is not
+        written down: what is wrong can be mended outside).
         """
         owed = self.owed(candidates, tasks)
         if len(owed) > self.left:
@@ -110,7 +114,13 @@ class Ledger:
             self.pay(event.cost)
             self.spent += len(part)
             for cell, given in zip(part, event.payload["rollouts"], strict=True):
-                self._cells.setdefault((cell.candidate_key, cell.key), []).append(Rollout.model_validate(given))
+                self._remember(cell, Rollout.model_validate(given))
+
+    def _remember(self, cell: Cell, rollout: Rollout) -> None:
+        self._cells.setdefault((cell.candidate_key, cell.key), []).append(rollout)
+        if rollout.score.value is None:
+            self.unscored += 1
+            self.why = self.why or _why(rollout)
 
     def pay(self, usage: Usage) -> None:
         """Add what something else cost (a reflection)."""
@@ -140,9 +150,18 @@ class Ledger:
         """Score one batch; return the event's payload and cost. What a rollout cost is the event's, and no part of it."""
         start = time.perf_counter()
         rollouts = self._scorer.score(part, seed)
+        if len(part) > 1 and self.unscored == self.spent and all(one.score.value is None for one in rollouts):
+            raise UserError(
+                f"none of the first {len(part)} answers could be scored ({_why(rollouts[0])}): mend that first"
+            )
         cost = reduce(add, (one.usage for one in rollouts), Usage())
         cost = cost.model_copy(update={"seconds": time.perf_counter() - start})
         bare = [
             one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in rollouts
         ]
         return {"candidates": sorted({cell.candidate_key for cell in part}), "seed": seed, "rollouts": bare}, cost
+
+
+def _why(rollout: Rollout) -> str:
+    """Return why a rollout has no score."""
+    return rollout.failure or next(iter(rollout.score.failures), "the rewards were None")

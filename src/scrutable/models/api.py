@@ -48,12 +48,15 @@ class ServedOptions(Config):
 
 
 class _Again(ScrutableError):
-    """What may pass by itself. wait: seconds the server asked for; gone: nothing listens there."""
+    """What may pass by itself. wait: seconds the server asked for; gone: nothing listens there; formal: it wants
+    another form of request, which is no failure.
+    """
 
-    def __init__(self, why: str, *, wait: float | None = None, gone: bool = False) -> None:
+    def __init__(self, why: str, *, wait: float | None = None, gone: bool = False, formal: bool = False) -> None:
         super().__init__(why)
         self.wait = wait
         self.gone = gone
+        self.formal = formal
 
 
 class _Refused(ScrutableError):
@@ -127,18 +130,19 @@ class ServedModel:
         """Ask until there is an answer, a reason to give up, or no further attempt."""
         jitter = random.Random()  # of waits, not of results
         before = self._successes
-        why, attempt = _Again("not asked"), 0
+        why, attempt, failed = _Again("not asked"), 0, 0
         while attempt < self._options.attempts and not stop.is_set():
             began = time.perf_counter()
             try:
                 data = self._request(conversation, sampling, index)
-                generation = self._read(data, time.perf_counter() - began)
+                generation = self._read(data, time.perf_counter() - began, failed)
                 self._successes += 1
                 return generation
             except _Refused as refusal:
-                return Generation(failure=f"model: {refusal}")
+                return Generation(failure=f"model: {refusal}", usage=Usage(retries=failed))
             except _Again as again:
                 why = again
+                failed += not again.formal
                 if again.gone and not self._successes:
                     break
             attempt += 1
@@ -147,7 +151,7 @@ class ServedModel:
                 stop.wait(min(_LONGEST_WAIT, max(growing, why.wait or 0.0)))
         if why.gone and self._successes == before:
             raise UserError(f"no server answers at {self._url}: start it, or check OPENAI_BASE_URL ({why})")
-        return Generation(failure=f"model: {why} (after {attempt} attempts)")
+        return Generation(failure=f"model: {why} (after {attempt} attempts)", usage=Usage(retries=max(0, failed - 1)))
 
     def _request(self, conversation: Conversation, sampling: Sampling, index: int) -> Any:
         """Send one request and return its JSON; the client's errors become _Again, _Refused or UserError."""
@@ -171,7 +175,7 @@ class ServedModel:
             adapted = form.adapted(one_line(error))
             if error.status_code == 400 and adapted is not None:
                 self._form = adapted
-                raise _Again("the server wants another form of request", wait=0.0) from error
+                raise _Again("the server wants another form of request", wait=0.0, formal=True) from error
             raise self._verdict(error.status_code, error.response.headers, self._client.clean(error)) from error
         except openai.APIConnectionError as error:
             cause = error.__cause__
@@ -197,7 +201,7 @@ class ServedModel:
             return _Again(f"status {status}: {told}", wait=_asked_wait(headers))
         return _Refused(f"status {status}: {told}")
 
-    def _read(self, data: Any, seconds: float) -> Generation:
+    def _read(self, data: Any, seconds: float, retries: int) -> Generation:
         """Read an answer out of the response. Errors: _Again when it lacks what every answer has."""
         try:
             choice = data["choices"][0]
@@ -212,7 +216,9 @@ class ServedModel:
         if content is None and reason != "length":
             raise _Refused(f"no text came back (finish_reason {reason})")
         money = (asked * self._options.price_in + told * self._options.price_out) / 1e6
-        usage = Usage(generations=1, prompt_tokens=asked, answer_tokens=told, seconds=seconds, money=money)
+        usage = Usage(
+            generations=1, prompt_tokens=asked, answer_tokens=told, retries=retries, seconds=seconds, money=money
+        )
         return Generation(answer=content or "", complete=reason != "length", usage=usage)
 
 

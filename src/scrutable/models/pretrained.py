@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scrutable.core.errors import ModelFailure, UserError, boundary
-from scrutable.models.source import BUILT_IN, Source
+from scrutable.models.source import BUILT_IN, Source, read_json
 
 
 def load_module(source: Source, device: str, dtype: str, *, trust: bool) -> Any:
@@ -37,8 +37,10 @@ def load_module(source: Source, device: str, dtype: str, *, trust: bool) -> Any:
             )
             module = module.to(device).eval().requires_grad_(False)
     except ModelFailure as failure:
-        hint = "" if trust else " (code beside the weights is run only with trust_remote_code)"
-        raise UserError(f"{source.folder} cannot be loaded: {failure.args[0]}{hint}") from failure
+        fix = "save or fetch it again, or name another"
+        if not trust and "auto_map" in read_json(source.folder / "config.json"):
+            fix = "its own code is run only with trust_remote_code (--trust-remote-code)"
+        raise UserError(f"{source.folder} cannot be loaded ({failure.args[0]}): {fix}") from failure
     wrong = sorted(told["missing_keys"]) + sorted(str(entry[0]) for entry in told["mismatched_keys"])
     if wrong:
         raise UserError(
@@ -63,7 +65,9 @@ def load_tokenizer(folder: Path, *, trust: bool) -> Any:
         with boundary(ModelFailure), _quietly():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     except ModelFailure as failure:
-        raise UserError(f"the tokenizer in {folder} cannot be loaded: {failure.args[0]}") from failure
+        raise UserError(
+            f"the tokenizer in {folder} cannot be loaded ({failure.args[0]}): save or fetch it again"
+        ) from failure
 
 
 def choose_device(wanted: str) -> str:

@@ -56,6 +56,8 @@ def find_source(source: str | Path, *, trust_remote_code: bool = False) -> Sourc
                 "the built-in model is not part of this installation: make it with `scrutable pidgin build`"
             )
         return Source(BUILT_IN_FOLDER, BUILT_IN, adapter=False)
+    if text.startswith(("served:", "http://", "https://")):
+        raise UserError(f"{text} answers on a server, and its weights are needed here: name a directory or a hub name")
     folder = Path(text).expanduser()
     if folder.is_dir():
         return _checked(folder, folder.resolve().name)

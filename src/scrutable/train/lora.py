@@ -132,25 +132,32 @@ def shuffled(count: int, needed: int, seed: int) -> list[int]:
 def begin(run: Run, name: str, says: str, recipe: Recipe, of: Mapping[str, Any]) -> None:
     """Write the stage's event, or refuse a run that holds a training of something else.
 
+    One that came to nothing may be begun anew: what was wrong may have been the environment.
     of: what decides the outcome beside the recipe: records' or models' identities, by a name that people understand.
     Errors: UserError that names what differs.
     """
     held = {**{k: getattr(v, "identity", v) for k, v in of.items()}, "config": recipe.digest()}
     payload = {"name": name, "says": says, "seconds_expected": None, "total": recipe.steps, "of": held}
-    there = run.get("stage")
-    if there is None:
-        run.append("stage", "stage", payload)
-    elif changed := [key for key, value in held.items() if there.payload["of"].get(key) != value]:
+    begun = [event.payload["of"] for event in run.events("stage")]
+    changed = [key for key, value in held.items() if begun and begun[-1].get(key) != value]
+    if changed and len(run.events()) > len(begun):
         raise UserError(f"{run.path} holds a training with another {' and '.join(changed)}: choose another run folder")
+    if changed or not begun:
+        run.append(f"stage/{len(begun)}" if begun else "stage", "stage", payload)
 
 
 @contextmanager
 def quietly(recipe: Recipe, module: Any) -> Iterator[None]:
     """Hold the number of threads, and the libraries' chatter: what happens is told by events alone."""
+    import logging as standard
+
     import torch
     from transformers.utils import logging
 
     threads, loud, bars = torch.get_num_threads(), logging.get_verbosity(), logging.is_progress_bar_enabled()
+    trl = standard.getLogger("trl")  # shows each answer that could not be scored; the events count them
+    told = trl.level
+    trl.setLevel(standard.ERROR)
     torch.set_num_threads(recipe.threads or (1 if is_small(module) else threads))
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -162,5 +169,6 @@ def quietly(recipe: Recipe, module: Any) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         logging.set_verbosity(loud)
+        trl.setLevel(told)
         if bars:
             logging.enable_progress_bar()

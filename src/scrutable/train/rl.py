@@ -18,7 +18,7 @@ from pydantic import Field
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Record, Sampling, Score, Task, Usage
+from scrutable.core.records import Candidate, Record, Sampling, Score, Split, Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
@@ -42,7 +42,9 @@ class TrainConfig(Recipe):
     """How RL is done."""
 
     beta: float = Field(
-        default=0.05, ge=0, description="weight of the KL to the base: what keeps the tuned model fluent"
+        default=0.05,
+        ge=0,
+        description="reward that a nat of KL to the base costs: what keeps the tuned model fluent (rewards near 0 to 1)",
     )
     looks: int = Field(
         default=4,
@@ -87,6 +89,7 @@ class TrainResult(Record):
     base_true: float | None = None
     best_true: float | None = None
     unscored: float = Field(default=0.0, description="share of the answers trained on that could not be scored")
+    unscored_answers: int = Field(default=0, description="how many could not, of training and validation together")
     stopped_why: str
     usage: Usage = Usage()
 
@@ -112,10 +115,7 @@ def train(
     """
     config = config or TrainConfig()
     base, run = must_be_base(model), run.scope("train")
-    if not env.rewarded:
-        raise UserError(
-            f"{env.name} has no reward to train on: give it a reward function, or use `read` with a tuned model"
-        )
+    check_env(env)
     says = f"RL: {base.name} on {env.name}, up to {config.steps} steps of {config.answers} answers"
     begin(run, "train", says, config, {"environment": env, "model": base})
     if done := run.get("result"):
@@ -130,6 +130,20 @@ def train(
     run.append("result", "result", result)
     _clean(run)
     return result
+
+
+def check_env(env: Environment) -> None:
+    """Refuse an environment that cannot be trained on.
+
+    Errors: UserError when it has no reward, or a split that training needs is empty.
+    """
+    if not env.rewarded:
+        raise UserError(
+            f"{env.name} has no reward to train on: give it a reward function, or use `read` with a tuned model"
+        )
+    needed: tuple[Split, ...] = ("search", "keep")
+    for split in needed:
+        env.tasks(split)
 
 
 class _Validations:
@@ -155,7 +169,7 @@ class _Validations:
         why = next((r.failure for r in rollouts if r.failure), None) or why_unscored(scores)
         found = Validation(step=step, count=len(scores), error=_error(scores), **means(scores))  # type: ignore[arg-type]
         if step == 0 and found.reward is None:  # not written down: what was wrong may be mended outside
-            raise UserError(f"{self.env.name} scored none of the base's {found.count} answers: {why}")
+            raise UserError(f"{self.env.name} scored none of the base's {found.count} answers ({why}): mend that first")
         if (
             voice is not None
             and found.reward is not None
@@ -271,6 +285,8 @@ def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
     with run.saving_folder("adapter") as place:
         shutil.copytree(run.path / best.adapter, place, dirs_exist_ok=True)
     steps = run.events("step")
+    lost = [(event.payload["unscored"], event.payload["answers"]) for event in steps]
+    lost += [(one.unscored, one.count) for one in validate.done]
     why = verdict(validate.done, validate.config)
     if not rose(validate.done):
         why += f"; no validation was clearly above the base's {first.reward:.3f}"
@@ -285,6 +301,7 @@ def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
         base_true=first.true_reward,
         best_true=best.true_reward,
         unscored=sum(event.payload["unscored"] for event in steps) / max(1, len(steps)),
+        unscored_answers=sum(round(share * count) for share, count in lost),
         stopped_why=why,
         usage=run.cost(),
     )
