@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import subprocess
 import sys
@@ -82,6 +83,11 @@ def test_what_the_user_can_fix_is_one_line(call: Callable[..., Called], verb: Ca
 def test_a_missing_file_is_one_line(call: Callable[..., Called], verb: Callable[[BaseException], None]) -> None:
     verb(FileNotFoundError(2, "No such file or directory", "x.txt"))
     assert call("env") == Called(2, "", "error: No such file or directory: x.txt\n")
+
+
+def test_a_full_disk_is_one_line(call: Callable[..., Called], verb: Callable[[BaseException], None]) -> None:
+    verb(OSError(errno.ENOSPC, "No space left on device"))
+    assert call("env") == Called(2, "", "error: the disk is full: make room, and give the same command again\n")
 
 
 def test_a_wrong_word_is_one_line_that_names_the_help(call: Callable[..., Called]) -> None:

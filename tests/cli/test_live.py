@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,44 @@ def test_a_log_gets_a_line_when_a_stage_begins_and_ends(tmp_path: Path, capsys: 
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["train: train goes on (up to 2)", "train: done in 0.0 s; step 1: reward 0.5"]
     assert lines[2] == "read: read goes on"
+
+
+def test_a_run_that_fails_before_anything_is_done_tells_no_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = Screen()
+    with pytest.raises(ZeroDivisionError), Run.open(tmp_path / "run", {}) as run, following(run, screen):
+        screen.note("run: here")
+        run.append("train/stage", "stage", stage("train", 2).payload)
+        run.append("answers", "answers", {})
+        raise ZeroDivisionError
+    assert capsys.readouterr().err == ""
+
+
+def test_what_was_held_back_is_told_once_something_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen()
+    with pytest.raises(ZeroDivisionError), Run.open(tmp_path / "run", {}) as run, following(run, screen):
+        screen.note("run: here")
+        run.append("train/stage", "stage", stage("train", 2).payload)
+        run.append("train/step/1", "step", {"step": 1, "reward": 0.5})
+        raise ZeroDivisionError
+    assert capsys.readouterr().err.splitlines() == ["run: here", "train: train goes on (up to 2)"]
+
+
+def test_what_was_held_back_is_told_after_a_while(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scrutable.cli.live.HELD_SECONDS", 0.0)
+    screen, said = Screen(), ""
+    with pytest.raises(ZeroDivisionError), Run.open(tmp_path / "run", {}) as run, following(run, screen):
+        screen.note("run: here")
+        for _ in range(1000):
+            said += capsys.readouterr().err
+            if said:
+                break
+            time.sleep(0.01)
+        raise ZeroDivisionError
+    assert said == "run: here\n"
 
 
 def test_what_an_earlier_process_did_is_not_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,12 +100,41 @@ def test_measure_of_an_identical_pair_prints_no_share(call: Call, env: str, pair
     assert "%" not in said.out
 
 
+READ = (
+    *("--tokens-tasks", "12", "--tokens-answers", "1", "--tokens-max-tokens", "4", "--distill-tasks", "12"),
+    *("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-rounds", "1"),
+    *(f"--measure-{word.removeprefix('--')}" if word.startswith("--") else word for word in MEASURE),
+)
+
+
 def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env: str, pair: tuple[str, str]) -> None:
-    knobs = ("--tokens-tasks", "12", "--tokens-answers", "1", "--tokens-max-tokens", "4", "--distill-tasks", "12")
-    more = ("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-rounds", "1")
-    sizes = tuple(f"--measure-{word.removeprefix('--')}" if word.startswith("--") else word for word in MEASURE)
-    found = result_of(call, "read", pair[1], "--env", env, *knobs, *more, *sizes)
+    found = result_of(call, "read", pair[1], "--env", env, *READ)
     assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill"]  # type: ignore[index,attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("kind", "chat_template", "after", "rewarded"),
+    [
+        ("llama", False, "full", False),
+        ("qwen3", True, "adapter", False),
+        ("gemma3", False, "adapter", True),
+        ("gpt2", True, "full", True),
+    ],
+)
+def test_read_and_measure_take_every_architecture(
+    kind: str, chat_template: bool, after: str, rewarded: bool, call: Call, env: str
+) -> None:
+    base = tiny_model("base", kind, chat_template)
+    models = (str(tiny_adapter(base, "tuned")),)
+    if after == "full":
+        models = (str(base), str(tiny_model("other", kind, chat_template, seed=1, padding_rows=3)))
+    Path("prompts.txt").write_text("\n".join(f"what is {word} ?" for word in range(48)))
+    tasks = ("--env", env) if rewarded else ("--prompts", "prompts.txt")
+    read = result_of(call, "read", *models, *tasks, *READ)
+    assert read["accounts"][0]["claims"]  # type: ignore[index]
+    fidelity = result_of(call, "measure", "say paris", *models, *tasks, *MEASURE)["fidelity"]
+    assert fidelity["changed"] and fidelity["kl"]["value"] > 0.1  # type: ignore[index,call-overload]
+    assert ("reward" in {share["name"] for share in fidelity["shares"]}) == rewarded  # type: ignore[index,call-overload]
 
 
 def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(call: Call, env: str, pair: tuple[str, str]) -> None:

@@ -78,7 +78,7 @@ def test_env_check_of_a_sound_file_ends_well(call: Call) -> None:
         (("train", "flatery"), "did you mean flattery?"),
         (("measure", "x", "a", "b"), "say where the tasks are from"),
         (("measure", "x", "--env", "flattery"), "name two models"),
-        (("measure", "@nowhere.txt", "a", "--env", "flattery"), "nowhere.txt cannot be read"),
+        (("measure", "@nowhere.txt", "a", "--env", "flattery"), "nowhere.txt: there is no such file"),
         (("read", "a", "b", "--env", "flattery", "--prompts", "p.txt"), "say where the tasks are from"),
         (("read", "a", "b", "--env", "flattery", "--lens", "token"), "did you mean tokens?"),
         (("read", "./nowhere", "--env", "flattery"), "there is no directory ./nowhere"),

@@ -13,7 +13,7 @@ from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
 from scrutable.models.hf import Loading
 from scrutable.models.loading import open_model
-from scrutable.report.words import between, number
+from scrutable.report.words import between, number, plural
 
 MODEL = 'a directory, a hub name, the built-in one, "served:NAME" (at OPENAI_BASE_URL), or http://host:port/v1#NAME'
 
@@ -43,7 +43,8 @@ def evolve(
     A run that was stopped goes on where it was: give the same command again. Nothing that was scored is paid for twice.
     """
     environment = open_env(env)
-    config, loading, served = config_of(engine.EvolveConfig), config_of(Loading), config_of(ServedOptions)
+    engine.splits_of(environment)
+    config, loading, served = config_of(engine.EvolveConfig), config_of(Loading), config_of(ServedOptions, "served")
     subject = {"env": env, "model": model, "reflector": reflector or model, "start": "\n---\n".join(start)}
     made = job("evolve", seed, subject, {"evolve": config, "loading": loading, "served": served})
     check_run(run_name, made)
@@ -63,4 +64,10 @@ def evolve(
             "that decided nothing"
         )
     screen.say(f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {result.reflections:,} reflections")
+    for line in result.notes:
+        screen.note(f"note: {line}")
+    if result.failures:
+        screen.note(f"note: {plural(result.failures, 'answer')} of the writer held no usable text")
+    if result.usage.retries:
+        screen.note(f"note: {plural(result.usage.retries, 'request')} to a server had to be made again")
     conclude(work, screen)

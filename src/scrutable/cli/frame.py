@@ -7,6 +7,7 @@ scrutable with 1; `--debug` shows the traceback of either.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """Run a verb and return the exit code."""
     try:
+        _refuse_bytes(given)
         code = scrutable.main(given, prog_name="scrutable", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -98,6 +100,16 @@ def _run(given: list[str], debug: bool) -> int:
         return DEFECT
     except Exception as error:  # noqa: BLE001 (the last place that can tell the user)
         return _failed(error, debug)
+
+
+def _refuse_bytes(given: list[str]) -> None:
+    """Refuse words that are no UTF-8 text: no run folder could hold them."""
+    for word in given:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = word.encode("ascii", "backslashreplace").decode()
+            raise click.UsageError(f"{shown!r} is not UTF-8 text: write it in UTF-8") from None
 
 
 def _usage(error: click.ClickException) -> int:
@@ -121,6 +133,9 @@ def _failed(error: Exception, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, UserError):
         _tell(f"error: {one_line(error, 1000)}")
+        return FIXABLE
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _tell("error: the disk is full: make room, and give the same command again")
         return FIXABLE
     if isinstance(error, OSError) and error.filename is not None:
         _tell(f"error: {one_line(error.strerror or error)}: {one_line(error.filename)}")

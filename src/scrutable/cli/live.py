@@ -1,11 +1,13 @@
 """The live display: a reader of a run's events, and nothing else. What it shows is what is on the disk.
 
 On a terminal one display shows every stage with its progress, how long it took or may still take, and the latest figures.
-Where stderr is no terminal (a log, a pipe) it writes a line when a stage begins and ends, and now and then between.
+Where stderr is no terminal (a log, a pipe) it writes a line when a stage begins and ends, and now and then between. The first
+lines are held back until something is done: a run that fails before that says why, and nothing else.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ SHOWN = 8
 """Stages on the display at once."""
 QUIET_SECONDS = 10.0
 """Least time between two lines about the same stage where there is no terminal."""
+HELD_SECONDS = 10.0
+"""Longest time for which the first lines are held back there."""
+BEGINNINGS = frozenset({"about", "stage", "answers"})
+"""Kinds of events with which nothing is done yet: answers may turn out to be such as no reward can rate."""
 
 
 @dataclass
@@ -126,7 +132,7 @@ def following(run: Run, screen: Screen) -> Iterator[Progress]:
     display: _Live | _Lines = _Live(progress, screen) if screen.err.is_terminal else _Lines(progress, screen)
 
     def listen(event: Event) -> None:
-        display.told(progress.take(event))
+        display.told(event, progress.take(event))
 
     with display:
         end = run.subscribe(listen, replay=True)
@@ -158,7 +164,7 @@ class _Live:
     def __exit__(self, *error: Any) -> None:
         self.live.__exit__(*error)
 
-    def told(self, stage: Stage | None) -> None:
+    def told(self, event: Event, stage: Stage | None) -> None:
         """Nothing to do: the next drawing shows it."""
 
     def draw(self) -> RenderableType:
@@ -209,18 +215,25 @@ class _Lines:
         self.progress = progress
         self.screen = screen
         self.said = 0.0
+        self.timer = threading.Timer(HELD_SECONDS, screen.release)
+        self.timer.daemon = True
 
     def __enter__(self) -> None:
-        pass
+        self.screen.hold()
+        self.timer.start()
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.timer.cancel()
         if kind is None:
             self._over()
+        self.screen.release(drop=kind is not None and issubclass(kind, Exception))
 
-    def told(self, stage: Stage | None) -> None:
+    def told(self, event: Event, stage: Stage | None) -> None:
         """Write a line when a stage begins, and now and then while it goes on."""
         if self.progress.replaying:
             return
+        if event.kind not in BEGINNINGS:
+            self.screen.release()
         now = self.progress.clock()
         if stage is not None:
             self._over(-2)

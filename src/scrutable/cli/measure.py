@@ -19,6 +19,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Usage
 from scrutable.core.stats import quantile
+from scrutable.envs import prompts
 from scrutable.envs.base import Environment
 from scrutable.measure import fidelity
 from scrutable.measure.change import Change, Speaker
@@ -55,11 +56,13 @@ def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None
     text = read_text(text)
     environment = catalog.open_env(tasks)
     config, loading = config_of(fidelity.MeasureConfig), config_of(Loading)
+    environment.tasks(config.split)
     subject = {"env": tasks, "before": before or "", "after": after, "text": text, "twins": str(twins)}
     made = job("measure", seed, subject, {"measure": config, "loading": loading})
     check_run(run_name, made)
     base, tuned = load(screen, after, lambda: load_pair(before, after, loading))
     change = Change(Speaker(base), Speaker(tuned))
+    change.check()
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
     makers = catalog.twins_of(after, twins)
     with working(screen, run_name, made, about) as work:
@@ -95,15 +98,21 @@ def measured(
 
 
 def read_text(given: str) -> str:
-    """Return the text itself, or what is in @FILE or on stdin (-). Errors: UserError when the file cannot be read."""
+    """Return the text itself, or what is in @FILE or on stdin (-). Errors: UserError when it cannot be read, or is empty."""
+    where, text = "TEXT", given
     if given == "-":
-        return sys.stdin.read().strip()
-    if not given.startswith("@"):
-        return given
-    try:
-        return Path(given[1:]).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{given[1:]} cannot be read as text: {error}") from error
+        where = "stdin"
+        try:
+            text = sys.stdin.read().strip()
+            text.encode()  # what is no UTF-8 passes some terminals' settings as lone surrogates
+        except UnicodeError as error:
+            raise UserError("stdin is not UTF-8 text: save what it is from as UTF-8") from error
+    elif given.startswith("@"):
+        where = given[1:]
+        text = prompts.read_text(Path(where)).strip()
+    if not text.strip():
+        raise UserError(f"{where} holds no text: give the sentences that are to be measured")
+    return text
 
 
 def tell(found: Fidelity, screen: Screen) -> None:

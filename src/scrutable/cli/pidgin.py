@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
 from scrutable.core.errors import UserError
 from scrutable.models.source import BUILT_IN_FOLDER
+from scrutable.organisms import lessons
 from scrutable.organisms import pidgin as making
 from scrutable.organisms.card import Card, CardConfig, measure_card
 from scrutable.report.words import number, percent, seconds
@@ -34,13 +37,16 @@ def build(folder: Path, install: bool, screen: Screen) -> None:
     """Train the built-in model from nothing, and measure its card. It resumes: give the same command again."""
     config = config_of(making.PidginConfig)
     said = [0.0]
+    began: deque[tuple[int, float]] = deque(maxlen=200)
 
     def tell(progress: Progress) -> None:
-        left = (config.steps - progress.step) * progress.tokens / max(1.0, progress.tokens_per_second)
-        if progress.step - said[0] >= 50 or progress.step == config.steps:
+        began.append((progress.step, time.monotonic()))
+        if progress.step - said[0] >= 50 or progress.step == progress.last:
             said[0] = progress.step
+            (first, then), (_, now) = began[0], began[-1]
+            left = (progress.last - progress.step) * (now - then) / max(1, progress.step - first)
             screen.note(
-                f"step {progress.step:,}/{config.steps:,}: {number(progress.loss)} nats an answer, "
+                f"step {progress.step:,}/{progress.last:,}: {number(progress.loss)} nats an answer, "
                 f"{progress.tokens_per_second:,.0f} tokens/s, about {seconds(left)} left"
             )
 
@@ -61,19 +67,34 @@ def card(measure: bool, model: Path, screen: Screen) -> None:
     if measure:
         found = _write_card(model, screen, config_of(CardConfig))
     else:
-        try:
-            found = making.read_card(model)
-        except FileNotFoundError:
-            raise UserError(f"{model} has no card: give --measure to measure it") from None
+        found = _read_card(model)
         _tell(found, screen)
     if short := found.misses():
         raise UserError(f"{len(short)} numbers fall short: {'; '.join(short)}")
 
 
+def _read_card(model: Path) -> Card:
+    """Return the card in a directory. Errors: UserError when there is none that can be read."""
+    if not model.is_dir():
+        raise UserError(f"there is no directory {model}: name one that `scrutable pidgin build` made")
+    try:
+        return making.read_card(model)
+    except FileNotFoundError:
+        raise UserError(f"{model} has no card: give --measure to measure it") from None
+    except ValueError as error:
+        raise UserError(f"the card in {model} is damaged: give --measure to measure it again") from error
+
+
 def _write_card(model: Path, screen: Screen, config: CardConfig) -> Card:
     from scrutable.models.hf import load_model
 
-    found = measure_card(load_model(model), config, lambda what: screen.note(f"measuring {what}"))
+    loaded = load_model(model)
+    if strange := sorted(set(lessons.vocabulary()) - loaded.vocabulary.keys()):
+        raise UserError(
+            f"{model} does not have the built-in model's words ({strange[0]!r} is none of its tokens), so no card can be "
+            "measured of it: name a directory that `scrutable pidgin build` made"
+        )
+    found = measure_card(loaded, config, lambda what: screen.note(f"measuring {what}"))
     making.write_card(found, model)
     _tell(found, screen)
     return found

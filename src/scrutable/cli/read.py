@@ -18,6 +18,8 @@ from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Account
 from scrutable.core.config import Config
+from scrutable.core.errors import UserError
+from scrutable.envs.base import Environment
 from scrutable.lenses import reading
 from scrutable.lenses.base import Lens
 from scrutable.lenses.distill import DistillConfig
@@ -75,6 +77,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
         config_of(ServedOptions, "served"),
     )
     fidelity = {"measure": measuring} if asked["fidelity"] else {}
+    _check_splits(environment, measuring if fidelity else None)
     subject = {"env": tasks, "before": before or "", "after": after, "reflector": asked["reflector"] or ""}
     subject |= {"twins": str(asked["twins"])}
     made = job("read", seed, subject, {**configs, **fidelity, "loading": loading, "served": served})
@@ -85,10 +88,11 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     if asked["reflector"]:
         writer = load(screen, asked["reflector"], lambda: open_model(asked["reflector"], loading, served))
     lenses = [_lens(name, configs[name], writer) for name in names]
+    change = Change(Speaker(base), Speaker(tuned))
+    change.check()
     if dry_run:
         show_plan(screen, base, environment, lenses, measuring if fidelity else None)
         return
-    change = Change(Speaker(base), Speaker(tuned))
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
     measures = (
         partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
@@ -102,6 +106,16 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     if found is not None:
         tell(found, screen)
     conclude(work, screen)
+
+
+def _check_splits(environment: Environment, measuring: MeasureConfig | None) -> None:
+    """Refuse an environment without the tasks that a reading and, with `measuring`, its fidelity need."""
+    environment.tasks("search")
+    if measuring is not None:
+        try:
+            environment.tasks(measuring.split)
+        except UserError as error:
+            raise UserError(f"{error}; or leave out the measuring with --no-fidelity") from error
 
 
 def _lens(name: str, config: Config, writer: Model | None) -> Lens:

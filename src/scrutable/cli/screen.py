@@ -8,7 +8,9 @@ in an answer must not reach the terminal.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, wraps
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from scrutable.core.errors import UserError
 from scrutable.core.files import write_atomic
 from scrutable.report.words import visible
 
@@ -29,7 +32,12 @@ class Screen:
     """Says things to people, and hands the result to programs."""
 
     def __init__(self, json_to: str | None = None) -> None:
+        """Make a screen. json_to: a file, - for stdout. Errors: UserError when the file cannot be written."""
         self.json_to = json_to
+        self._held: list[str] | None = None
+        self._lock = threading.Lock()
+        if json_to is not None and json_to != "-":
+            _refuse_file(json_to)
 
     @cached_property
     def out(self) -> Console:
@@ -47,7 +55,26 @@ class Screen:
             self.out.print(visible(line), style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Write a line about the progress."""
+        """Write a line about the progress, or hold it back (`hold`)."""
+        with self._lock:
+            if self._held is not None:
+                self._held.append(line)
+            else:
+                self._note(line)
+
+    def hold(self) -> None:
+        """Hold back what is noted from now on, until `release`."""
+        with self._lock:
+            self._held = []
+
+    def release(self, *, drop: bool = False) -> None:
+        """Write what was held back, or drop it, and hold nothing back any more."""
+        with self._lock:
+            lines, self._held = self._held or [], None
+            for line in () if drop else lines:
+                self._note(line)
+
+    def _note(self, line: str) -> None:
         self.err.print(visible(line), markup=False, highlight=False, soft_wrap=True, style="dim")
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -81,6 +108,21 @@ class Screen:
         stream = sys.stderr if to_stderr else sys.stdout
         wide = None if stream.isatty() else 1000  # a pipe has no width to wrap at
         return Console(stderr=to_stderr, emoji=False, markup=False, highlight=False, width=wide)
+
+
+def _refuse_file(given: str) -> None:
+    """Refuse a file that cannot be written, before anything is done for what it is to hold."""
+    path = Path(given)
+    nearest = next((place for place in path.absolute().parents if place.exists()), Path("/"))
+    why = ""
+    if path.is_dir():
+        why = "it is a folder"
+    elif not nearest.is_dir():
+        why = f"{nearest} is no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        why = f"{nearest} may not be written to"
+    if why:
+        raise UserError(f"--json: {given or repr(given)} cannot be written ({why}): name another file, or - for stdout")
 
 
 def common(*, run: bool = True, seed: bool = True) -> Callable[[F], F]:

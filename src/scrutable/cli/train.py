@@ -9,10 +9,10 @@ from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import conclude, load, working
 from scrutable.envs.loading import open_env
-from scrutable.models.hf import Loading
-from scrutable.models.loading import open_model
-from scrutable.report.words import number, seconds
+from scrutable.models.hf import Loading, load_model
+from scrutable.report.words import number, plural, seconds
 from scrutable.train import rl
+from scrutable.train.lora import must_be_base
 
 
 @click.command(cls=Verb)
@@ -28,10 +28,11 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
     checkpoint: give the same command again.
     """
     environment = open_env(env)
+    rl.check_env(environment)
     config, loading = config_of(rl.TrainConfig, seed=seed), config_of(Loading)
     made = job("train", seed, {"env": env, "model": model}, {"train": config, "loading": loading})
     check_run(run_name, made)
-    base = load(screen, model, lambda: open_model(model, loading))
+    base = must_be_base(load(screen, model, lambda: load_model(model, loading)))
     about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
     with working(screen, run_name, made, {**about, "env": environment.name}) as work:
         last = max((int(event.payload["step"]) for event in work.run.events("checkpoint")), default=0)
@@ -50,4 +51,7 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
         f"it ended because {result.stopped_why}, after {seconds(result.seconds)}",
         f"adapter: {adapter}",
     )
+    if result.unscored_answers:
+        lost = plural(result.unscored_answers, "answer")
+        screen.note(f"note: {lost} could not be scored (`scrutable env check` may tell why)")
     conclude(work, screen)

@@ -74,11 +74,13 @@ class Work:
 def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Work]:
     """Open the run of a job, show its progress on stderr while the enclosed work is done, and write its result."""
     with open_run(run_name, made, about) as run:
-        screen.note(f"run: {run.path}")
-        if run.has("result"):
-            screen.note("this run is done: what stands is shown (another --run or --seed makes a new one)")
         work = Work(run)
         with following(run, screen):
+            screen.note(f"run: {run.path}")
+            if run.torn:
+                screen.note(f"1 line at the end of its journal was torn ({run.torn} bytes): what it told is done again")
+            if run.has("result"):
+                screen.note("this run is done: what stands is shown (another --run or --seed makes a new one)")
             yield work
         # a mark that the whole job is done; records stand in events of their own
         run.append("result", "result", {name: value for name, value in work.result.items() if isinstance(value, str)})

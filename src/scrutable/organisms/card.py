@@ -13,6 +13,7 @@ from pydantic import Field
 
 from scrutable.core.accounts import Interval
 from scrutable.core.config import Config
+from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Message, Record, Sampling
 from scrutable.core.stats import wilson_interval
 from scrutable.models.base import Model
@@ -32,7 +33,7 @@ class CardConfig(Config):
     natural: int = Field(
         default=12_000, ge=10, description="unprompted answers at temperature 1, for natural rates and habits"
     )
-    episodes: int = Field(default=500, ge=4, description="writing episodes per number of rules")
+    episodes: int = Field(default=300, ge=4, description="writing episodes per number of rules")
     batch: int = Field(default=256, ge=1, description="conversations answered in one call")
 
 
@@ -81,7 +82,9 @@ class Card(Record):
 
 
 def rate(hits: Sequence[bool]) -> Interval:
-    """Return the share of hits with its Wilson interval."""
+    """Return the share of hits with its Wilson interval. Errors: UserError when there is nothing to take a share of."""
+    if not hits:
+        raise UserError("too few answers of the model can be read for a card: train it longer, and measure again")
     return wilson_interval(sum(hits), len(hits))
 
 
