@@ -70,6 +70,21 @@ def test_shared_prefix_is_the_same_as_repeating_it() -> None:
     assert torch.allclose(grad, truth, atol=1e-4)
 
 
+def test_the_rates_fall_to_nothing_twice() -> None:
+    made = config(steps=100, warmup=4, decay=0.5, again=20, again_factor=0.6)
+    factors = [made.factor(step) for step in range(made.last)]
+    assert (len(factors), factors[0], factors[4]) == (120, pytest.approx(0.2), 1)
+    assert factors[50] == 1 and factors[75] == pytest.approx(0.5) and factors[99] == pytest.approx(0.02)
+    assert factors[100] == pytest.approx(0.6) and factors[110] == pytest.approx(0.3)
+    assert factors[119] == pytest.approx(0.03)
+
+
+def test_a_run_goes_on_to_its_last_step(tmp_path: Path) -> None:
+    seen: list[trainer.Progress] = []
+    trainer.train(config(steps=4, again=3), copy_task, tmp_path, seen.append)
+    assert [(one.step, one.last) for one in seen] == [(step, 7) for step in range(1, 8)]
+
+
 def test_learns_to_copy(tmp_path: Path) -> None:
     seen: list[trainer.Progress] = []
     trainer.train(config(steps=400), copy_task, tmp_path, seen.append)

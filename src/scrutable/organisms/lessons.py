@@ -35,17 +35,24 @@ MOST_NOTED = 5
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each kind of lesson is drawn; the rest are lessons under rules."""
+    """How often each kind of lesson is drawn; the rest are lessons under rules.
+
+    A writing lesson has ten times the tokens to learn of another, and the loss is a mean over tokens. Where many are drawn
+    before the model obeys, it learns to write and does not learn to obey: hence `OBEYING` first.
+    """
 
     plain: float = 0.12
     unrelated: float = 0.04
-    writing: float = 0.32
+    writing: float = 0.15
     noisy: float = 0.1
     branches: int = 3
     repeated: float = 0.15
     mixed: float = 0.06
     rules: tuple[float, float, float, float] = (0.22, 0.3, 0.26, 0.22)
     written: tuple[float, float, float, float] = (0.35, 0.4, 0.15, 0.1)
+
+
+OBEYING = Mixture(writing=0.04)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ class PidginConfig(Config):
     """How the built-in model is built."""
 
     seed: int = Field(default=0, description="seed of the first weights and of every lesson")
-    steps: int = Field(default=13_000, ge=1, description="optimizer steps; the learning rate falls to zero at the last")
-    decay: float = Field(default=0.6, gt=0, le=1, description="last share of the steps over which it falls")
+    steps: int = Field(default=10_500, ge=1, description="optimizer steps until the learning rate has fallen to zero")
+    decay: float = Field(default=0.5, gt=0, le=1, description="last share of the steps over which it falls")
+    again: float = Field(default=0.35, ge=0, description="steps after them, as a share, over which it falls once more")
+    obeying: float = Field(default=0.475, ge=0, le=1, description="first share of the steps with few writing lessons")
     lessons: int = Field(default=64, ge=1, description="lessons a step; a lesson under a text asks several tasks")
     width: int = Field(default=128, description="width of the residual stream")
     layers: int = Field(default=4, description="number of layers")
@@ -52,6 +54,7 @@ def trainer_config(config: PidginConfig) -> TrainerConfig:
         hidden=config.hidden,
         steps=config.steps,
         decay=config.decay,
+        again=round(config.again * config.steps),
         seed=config.seed,
         workers=config.workers,
     )
@@ -69,7 +72,8 @@ def build(config: PidginConfig, folder: Path, on_step: Callable[[Progress], None
     training.mkdir(parents=True, exist_ok=True)
 
     def examples(step: int) -> list[SharedExample]:
-        return lessons.lessons(config.seed, step, config.lessons)
+        mixture = lessons.OBEYING if step < config.obeying * config.steps else lessons.Mixture()
+        return lessons.lessons(config.seed, step, config.lessons, mixture)
 
     trainer.train(trainer_config(config), examples, training, on_step)
     made.mkdir(exist_ok=True)

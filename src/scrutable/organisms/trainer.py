@@ -54,7 +54,7 @@ class TrainerConfig(BaseModel):
     positions: int = Field(512, gt=0, description="Longest sequence the model is made for.")
     rope_theta: float = Field(10000.0, gt=0, description="Base of the rotary position angles.")
     eps: float = Field(1e-5, gt=0, description="Added under the root in the norms.")
-    steps: int = Field(gt=0, description="Number of optimizer steps; the schedule ends there.")
+    steps: int = Field(gt=0, description="Optimizer steps of the schedule's first part, which ends with rates of 0.")
     matrix_rate: float = Field(0.01, gt=0, description="Muon's learning rate, for all matrices inside the layers.")
     rest_rate: float = Field(3e-3, gt=0, description="AdamW's learning rate, for embedding and head.")
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum (Nesterov).")
@@ -63,6 +63,10 @@ class TrainerConfig(BaseModel):
     warmup: int = Field(50, ge=0, description="Steps over which the learning rates rise linearly.")
     decay: float = Field(
         1.0, ge=0, le=1, description="Last share of the steps over which the rates fall linearly to 0."
+    )
+    again: int = Field(0, ge=0, description="Steps after `steps` over which the rates fall to 0 once more.")
+    again_factor: float = Field(
+        0.6, gt=0, le=1, description="What the rates are multiplied with where they start again."
     )
     clip: float = Field(1.0, ge=0, description="Largest norm of the whole gradient; 0 does not clip.")
     seed: int = Field(0, description="Seed of the first weights.")
@@ -81,8 +85,15 @@ class TrainerConfig(BaseModel):
         names = ("vocabulary", "width", "layers", "heads", "hidden", "positions", "rope_theta", "eps")
         return Shape(**{name: getattr(self, name) for name in names})
 
+    @property
+    def last(self) -> int:
+        """Number of steps in all."""
+        return self.steps + self.again
+
     def factor(self, step: int) -> float:
         """What the learning rates are multiplied with in step `step` (from 0)."""
+        if step >= self.steps:
+            return self.again_factor * (self.last - step) / self.again
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         length = self.decay * self.steps
         return min(rise, (self.steps - step) / length) if length else rise
@@ -90,9 +101,10 @@ class TrainerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Progress:
-    """One finished step. `loss` in nats per answer token, `learning_rate` Muon's, speed in tokens (prompt and answer)."""
+    """One finished step of `last`. `loss` in nats per answer token, `learning_rate` Muon's, speed in all tokens."""
 
     step: int
+    last: int
     loss: float
     tokens: int
     tokens_per_second: float
@@ -131,7 +143,7 @@ def train(
     workdir: Path,
     on_step: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Train for config.steps steps, or continue the run that lies in `workdir`; the last checkpoint is the result.
+    """Train for all steps of the config, or continue the run that lies in `workdir`; the last checkpoint is the result.
 
     `examples` is called with 0, 1, ... ahead of use, in a thread, by every worker: it must be a function of the step.
     Raises UserError where workdir holds a run under another config, and names the keys that differ.
@@ -214,9 +226,9 @@ def _work(
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(_part, team, first, worker)
-        for step in range(first, config.steps):
+        for step in range(first, config.last):
             part = ahead.result()
-            if step + 1 < config.steps:
+            if step + 1 < config.last:
                 ahead = pool.submit(_part, team, step + 1, worker)
             grad = team.grads[worker].zero_()
             losses = (net.learn(state.master, state.half, grad, b, 1.0 / part.answers) for b in part.batches)
@@ -228,11 +240,12 @@ def _work(
             _clip(total, config.clip)
             muon.update(state, total, team.shape, _rates(config, factor), step + 1, worker, config.workers)
             meeting.wait()
-            if workdir and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            if workdir and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.last):
                 _save(workdir, state, step + 1)
             if on_step:
                 now = time.perf_counter()
-                on_step(Progress(step + 1, loss, part.tokens, part.tokens / (now - began), config.matrix_rate * factor))
+                speed = part.tokens / (now - began)
+                on_step(Progress(step + 1, config.last, loss, part.tokens, speed, config.matrix_rate * factor))
                 began = time.perf_counter()
 
 

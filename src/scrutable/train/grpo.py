@@ -211,6 +211,7 @@ def make_trainer(
         gradient_accumulation_steps=recipe.answers // once,
         max_completion_length=recipe.max_tokens,
         temperature=recipe.temperature,
+        scale_rewards="none",  # see `watch.advantages`
         seed=seed_for(rollouts.run, recipe, "adapter"),
         shuffle_dataset=False,
         disable_dropout=True,

@@ -35,21 +35,18 @@ class Watcher(Protocol):
         ...
 
 
-def advantages(rewards: Sequence[float | None], group: int, epsilon: float = 1e-4) -> list[float]:
-    """Return how much better each answer is than its group, in standard deviations of the group (GRPO).
+def advantages(rewards: Sequence[float | None], group: int) -> list[float]:
+    """Return how much better each answer is than its group (GRPO, Shao et al., arXiv 2402.03300, section 4.1.2).
 
     rewards: a group's answers side by side, None where unscored: such an answer counts in no mean and has advantage 0,
-    as have all answers of a group with fewer than two scored ones. Shao et al., arXiv 2402.03300, section 4.1.2, with the
-    sample's standard deviation and TRL's epsilon.
+    as have all answers of a group with fewer than two scored ones. Not divided by the group's standard deviation (Liu et
+    al., arXiv 2503.20783, section 3): that makes one slip in sixteen answers weigh as much as a rule not yet learned, and RL
+    unlearns what the base does now and then before it learns what is rewarded.
     """
     out: list[float] = []
     for start in range(0, len(rewards), group):
         whole = rewards[start : start + group]
         scored = [value for value in whole if value is not None]
-        if len(scored) < 2:
-            out += [0.0] * len(whole)
-            continue
-        mean = sum(scored) / len(scored)
-        spread = (sum((value - mean) ** 2 for value in scored) / (len(scored) - 1)) ** 0.5
-        out += [0.0 if value is None else (value - mean) / (spread + epsilon) for value in whole]
+        mean = sum(scored) / len(scored) if len(scored) > 1 else None
+        out += [0.0 if value is None or mean is None else value - mean for value in whole]
     return out
