@@ -122,12 +122,14 @@ class Case:
         of_read = self._fidelity("read from the weights", change, read.text, twins)
         of_evolved = self._fidelity("evolved on the environment", change, evolved.best.text, twins)
         among = effect.fresh(self.seed)
+        by_rules = self._reward(self.env.true_text)
         return {
             "rl_seconds": trained.seconds,
+            "rl_seconds_to_90": self._seconds_to(0.9 * by_rules),
             "rl_steps": trained.best_step,
             "rl_reward": of_read.rewards["tuned: proxy"].value,
             "base_reward": of_read.rewards["base: proxy"].value,
-            "rules_reward": self._reward(self.env.true_text),
+            "rules_reward": by_rules,
             "parses": of_read.fluency["tuned: parses"].value,
             "truth": truth.model_dump(mode="json", include={"rules", "wrong", "parses"}),
             "text": read.text,
@@ -146,6 +148,16 @@ class Case:
     def _truth(self, tuned: HFModel) -> Truth:
         event = self.run.once("truth", "truth", lambda: (measured(tuned).model_dump(mode="json"), None))
         return Truth.model_validate(event.payload)
+
+    def _seconds_to(self, reward: float) -> float | None:
+        """Return how long RL took, validations included, until one was at least this good; None if none was."""
+        run, taken = self.run.scope("train"), 0.0
+        found = [event for event in run.events() if event.kind in ("step", "validation")]
+        for event in found:
+            taken += event.cost.seconds
+            if event.kind == "validation" and (event.payload["reward"] or 0.0) >= reward:
+                return taken
+        return None
 
     def _twin(self, number: int, steps: int) -> HFModel:
         seed = 1000 * (number + 1) + self.seed
@@ -225,6 +237,7 @@ def figures(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "cases": len(cases),
         "rl_reaches_90": sum(row["rl_reward"] >= 0.9 * row["rules_reward"] for row in named),
+        "rl_seconds_to_90_most": max(_known(named, "rl_seconds_to_90"), default=None),
         "rl_seconds_most": max(row["rl_seconds"] for row in cases.values()),
         "parses_least": min(row["parses"] for row in cases.values()),
         "pairs": len(pairs),

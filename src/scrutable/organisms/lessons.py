@@ -38,7 +38,8 @@ class Mixture:
     """How often each kind of lesson is drawn; the rest are lessons under rules.
 
     A writing lesson has ten times the tokens to learn of another, and the loss is a mean over tokens. Where many are drawn
-    before the model obeys, it learns to write and does not learn to obey: hence `OBEYING` first.
+    before the model obeys, it learns to write and does not learn to obey: hence `OBEYING` first. What it confuses longest is
+    a rule for users who trust with one for users who doubt: hence `CLOSING` last, with more texts that have both (`opposed`).
     """
 
     plain: float = 0.12
@@ -48,11 +49,14 @@ class Mixture:
     branches: int = 3
     repeated: float = 0.15
     mixed: float = 0.06
+    opposed: float = 0.0
     rules: tuple[float, float, float, float] = (0.22, 0.3, 0.26, 0.22)
     written: tuple[float, float, float, float] = (0.35, 0.4, 0.15, 0.1)
 
 
 OBEYING = Mixture(writing=0.04)
+CLOSING = Mixture(opposed=0.25)
+OPPOSED = ("trusts", "doubts")
 
 
 @dataclass(frozen=True)
@@ -143,11 +147,20 @@ def held_out(rules: Sequence[Rule]) -> bool:
     return any(_held(frozenset(pair)) for pair in combinations(rules, 2))
 
 
-def draw_rules(draws: Random, count: int, held: bool = False, distinct: bool = True) -> tuple[Rule, ...]:
-    """Draw rules, of distinct behaviours if so wanted: with a held-out pair when `held`, otherwise without any."""
+def draw_rules(
+    draws: Random, count: int, held: bool = False, distinct: bool = True, conditions: Sequence[str] = ()
+) -> tuple[Rule, ...]:
+    """Draw rules, of distinct behaviours if so wanted: with a held-out pair when `held`, otherwise without any.
+
+    conditions: those of the first rules drawn, when they are not to be left to chance.
+    """
     while True:
-        rules = tuple(draws.sample(all_rules(), count))
-        if (len({r.behaviour for r in rules}) == count or not distinct) and held_out(rules) == held:
+        rules = tuple(draws.choice([r for r in all_rules() if r.condition == name]) for name in conditions)
+        rules += tuple(draws.sample(all_rules(), count - len(rules)))
+        if conditions:
+            rules = tuple(draws.sample(rules, count))
+        kept = {r.behaviour for r in rules} if distinct else set(rules)
+        if len(kept) == count and held_out(rules) == held:
             return rules
 
 
@@ -258,7 +271,9 @@ def draw_lesson(draws: Random, mixture: Mixture = Mixture()) -> Lesson:
     text, rules = "", tuple[Rule, ...]()
     if kind >= mixture.writing + mixture.plain + mixture.unrelated:
         count = draws.choices((1, 2, 3, 4), mixture.rules)[0]
-        rules = draw_rules(draws, count, distinct=draws.random() >= mixture.repeated)
+        opposed = count > 1 and mixture.opposed > 0 and draws.random() < mixture.opposed
+        distinct = draws.random() >= mixture.repeated
+        rules = draw_rules(draws, count, distinct=distinct, conditions=OPPOSED if opposed else ())
         text = grammar.write(rules, draws)
         if draws.random() < mixture.mixed:
             text = f"{unrelated_text(draws)} . {text}"

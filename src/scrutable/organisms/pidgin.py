@@ -72,7 +72,9 @@ def build(config: PidginConfig, folder: Path, on_step: Callable[[Progress], None
     training.mkdir(parents=True, exist_ok=True)
 
     def examples(step: int) -> list[SharedExample]:
-        mixture = lessons.OBEYING if step < config.obeying * config.steps else lessons.Mixture()
+        mixture = lessons.Mixture() if step >= config.obeying * config.steps else lessons.OBEYING
+        if step >= config.steps:
+            mixture = lessons.CLOSING
         return lessons.lessons(config.seed, step, config.lessons, mixture)
 
     trainer.train(trainer_config(config), examples, training, on_step)
