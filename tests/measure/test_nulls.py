@@ -71,3 +71,8 @@ def test_a_further_twin_lies_below_the_limit_of_a_few_in_95_of_100_cases():
 
 def test_no_twin_of_the_set_lies_above_its_limit():
     assert threshold((0.2, 0.2, 0.2), 0.05) == (pytest.approx(0.2), "twins")
+
+
+def test_two_twins_that_differ_do_not_hide_every_change() -> None:
+    assert threshold((0.0008, 0.0030), 0.05) == (0.05, "stated")
+    assert threshold((0.08, 0.30), 0.05) == (0.30, "twins")

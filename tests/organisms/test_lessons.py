@@ -54,3 +54,13 @@ def test_the_rules_behind_an_episode_are_right_by_effect() -> None:
     for _ in range(20):
         episode = lessons.draw_writing(draws, 2, determined=True)
         assert effect.right(grammar.write(episode.rules), episode.rules, among)
+
+
+def test_closing_lessons_hold_rules_for_trust_and_doubt_more_often() -> None:
+    def both(mixture: lessons.Mixture) -> int:
+        draws = Random(3)
+        texts = [lessons.draw_lesson(draws, mixture).text for _ in range(600)]
+        found = [grammar.read(text)[0] for text in texts if text]
+        return sum({r.condition for r in rules} >= set(lessons.OPPOSED) for rules in found)
+
+    assert both(lessons.CLOSING) > 3 * both(lessons.Mixture()) > 0

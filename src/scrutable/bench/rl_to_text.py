@@ -7,6 +7,7 @@ judged against what the tuned model was measured to do, never against what the e
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -94,6 +95,7 @@ def run_case(case: CaseConfig, folder: Path) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", FutureWarning)  # what the libraries will change is no business of the user
     with Run.open(folder / f"{case.environment}-{case.seed}", case) as run:
         if (done := run.get("row")) is None:
             done = run.append("row", "result", Case(case, run).row())

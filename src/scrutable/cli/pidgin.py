@@ -58,7 +58,7 @@ def build(folder: Path, install: bool, screen: Screen) -> None:
 
 
 @pidgin.command(cls=Verb)
-@click.option("--measure", is_flag=True, help="measure every number on fresh draws (about two minutes)")
+@click.option("--measure", is_flag=True, help="measure every number on fresh draws (about ten minutes)")
 @click.option("--model", type=Path, default=BUILT_IN_FOLDER, help="a built directory  [the one in the package]")
 @common(run=False, seed=False)
 @knobs(CardConfig)

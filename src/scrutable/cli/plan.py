@@ -14,7 +14,7 @@ from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.lenses.base import Lens
-from scrutable.lenses.distill import DistillLens
+from scrutable.measure import fidelity
 from scrutable.measure.fidelity import MeasureConfig
 from scrutable.models.cost import Estimate, estimate
 from scrutable.models.hf import HFModel
@@ -25,13 +25,18 @@ ANSWER = 16
 
 
 def show_plan(
-    screen: Screen, model: HFModel, environment: Environment, lenses: Sequence[Lens], config: MeasureConfig | None
+    screen: Screen,
+    model: HFModel,
+    environment: Environment,
+    lenses: Sequence[Lens],
+    config: MeasureConfig | None,
+    twins: int = 0,
 ) -> None:
     """Say what each part of a reading would cost at most, on this machine."""
     tasks = environment.tasks("search")
-    parts = {f"the {lens.name} lens": planned(lens, len(tasks)) for lens in lenses}
+    parts = {f"the {lens.name} lens": lens.planned(len(tasks)) for lens in lenses}
     if config is not None:
-        parts["fidelity"] = measuring(config, len(environment.tasks(config.split)))
+        parts["fidelity"] = fidelity.planned(config, len(environment.tasks(config.split)), twins)
     timed = estimate(model, prompt_tokens=_tokens(model, tasks), answer_tokens=ANSWER)
     total = sum(parts.values(), Usage())
     rows = [(name, *_row(usage, timed)) for name, usage in {**parts, "in all": total}.items()]
@@ -52,26 +57,6 @@ def show_plan(
             "batch_bytes": timed.batch_bytes,
         }
     )
-
-
-def planned(lens: Lens, tasks: int) -> Usage:
-    """Return the most that a lens takes for so many tasks; what it does not tell counts as nothing."""
-    if isinstance(lens, DistillLens):
-        config = lens.config
-        return Usage(generations=min(tasks, config.tasks) * config.answers, forward_passes=2 * config.search.budget)
-    known = getattr(lens, "planned", None)
-    return known(tasks) if known is not None else Usage()
-
-
-def measuring(config: MeasureConfig, tasks: int) -> Usage:
-    """Return the most that a fidelity takes: three speakers, and the same for each null on fewer tasks."""
-    whole = min(tasks, config.tasks) * config.answers
-    nulls = (
-        (config.unrelated + config.random + 1)
-        * min(tasks, config.null_tasks)
-        * min(config.answers, config.null_answers)
-    )
-    return Usage(generations=3 * whole + nulls, forward_passes=8 * whole + 5 * nulls)
 
 
 def _tokens(model: HFModel, tasks: Sequence[Task]) -> int:

@@ -91,7 +91,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     change = Change(Speaker(base), Speaker(tuned))
     change.check()
     if dry_run:
-        show_plan(screen, base, environment, lenses, measuring if fidelity else None)
+        show_plan(screen, base, environment, lenses, measuring if fidelity else None, int(asked["twins"]))
         return
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
     measures = (

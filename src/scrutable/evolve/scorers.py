@@ -44,7 +44,7 @@ class RewardScorer:
     @property
     def identity(self) -> str:
         """Hash of environment, model, program and sampling (its seed is the batch's)."""
-        told = [type(self.program).__name__, *self.program.modules, self.sampling.temperature, self.sampling.max_tokens]
+        told = [self.program.identity, self.sampling.temperature, self.sampling.max_tokens]
         return digest_of(["reward", self.env.identity, self.model.identity, told])
 
     def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
@@ -72,6 +72,10 @@ class _EachItsOwn:
     @property
     def modules(self) -> tuple[str, ...]:
         return self.program.modules
+
+    @property
+    def identity(self) -> str:
+        return self.program.identity
 
     def run(
         self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling

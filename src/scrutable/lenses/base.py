@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from scrutable.core.accounts import Account
 from scrutable.core.journal import Run
-from scrutable.core.records import Task
+from scrutable.core.records import Task, Usage
 from scrutable.measure.change import Change
 
 
@@ -17,6 +17,10 @@ class Lens(Protocol):
     @property
     def name(self) -> str:
         """One word, the name of its file."""
+        ...
+
+    def planned(self, tasks: int) -> Usage:
+        """Return the most that a reading of so many tasks costs (forward passes and generations)."""
         ...
 
     def read(self, change: Change, tasks: list[Task], run: Run) -> Account:

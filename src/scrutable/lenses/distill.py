@@ -19,7 +19,7 @@ from scrutable.core.accounts import Account, Claim, Evidence
 from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Rollout, Task
+from scrutable.core.records import Candidate, Rollout, Task, Usage
 from scrutable.evolve.children import Show
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
 from scrutable.evolve.finish import Worth
@@ -61,6 +61,11 @@ class DistillLens:
     def __init__(self, config: DistillConfig | None = None, reflector: Model | None = None) -> None:
         self.config = config or DistillConfig()
         self.reflector = reflector
+
+    def planned(self, tasks: int) -> Usage:
+        """Return the most that it takes: the answers read, and two forward passes for each score of a text on a task."""
+        answers = min(tasks, self.config.tasks) * self.config.answers
+        return Usage(generations=answers, forward_passes=2 * self.config.search.budget)
 
     def read(self, change: Change, tasks: list[Task], run: Run) -> Account:
         """Read the change on these tasks (see `Lens`). Events go to `run` under "distill/".

@@ -102,13 +102,14 @@ def threshold(twins: Sequence[float], stated: float) -> tuple[float, str]:
     The 95th percentile of KL(twin || base). From twenty twins on it is their empirical one. Fewer cannot show a 95th
     percentile: it is then estimated as the upper prediction limit for one more twin, log-normal (Hahn & Meeker 1991,
     section 4.8), never below the largest twin, and they can only raise the stated value: two twins that happen to be
-    alike would else call the third one a change.
+    alike would else call the third one a change. One or two twins tell no spread (with one degree of freedom the limit can
+    be a thousand times the larger): theirs is the larger.
     """
     if not twins:
         return stated, "stated"
     if len(twins) >= 20:
         return quantile(twins, 0.95), "twins"
-    limit = max(twins) if len(twins) == 1 else _prediction_limit(twins)
+    limit = max(twins) if len(twins) < 3 else _prediction_limit(twins)
     return (limit, "twins") if limit > stated else (stated, "stated")
 
 

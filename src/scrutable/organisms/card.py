@@ -173,7 +173,7 @@ def _rules_of(written: Sequence[str]) -> list[str]:
 def measure_card(model: Model, config: CardConfig, progress: Progress = lambda _: None) -> Card:
     """Measure every number of the card.
 
-    Errors: UserError from the model only. Takes about two minutes on one core.
+    Errors: UserError from the model only. Takes about ten minutes on one core.
     """
     ask, draws = _Asker(model, config, progress), Random(f"card/{config.seed}")
     seen = {k: _obeys(ask, draws, k, False) for k in (0, 1, 2, 3, 4)}

@@ -21,6 +21,11 @@ class Program(Protocol):
         """Names of the texts it takes."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What tells this program from one that would ask the model otherwise with the same texts."""
+        ...
+
     def run(
         self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling
     ) -> list[Generation]:

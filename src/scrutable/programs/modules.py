@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scrutable.core.errors import UserError
-from scrutable.core.records import Conversation, Generation, Message, Sampling, Task, Usage
+from scrutable.core.records import Conversation, Generation, Message, Sampling, Task, Usage, digest_of
 from scrutable.models.base import Model
 from scrutable.programs.text import place_text
 
@@ -53,6 +53,11 @@ class Pipeline:
     def modules(self) -> tuple[str, ...]:
         """The modules' names, in order."""
         return tuple(module.name for module in self._modules)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the modules' names and templates, in order."""
+        return digest_of([[module.name, module.template] for module in self._modules])
 
     def run(
         self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling

@@ -33,6 +33,11 @@ class SingleText:
         """The one name: "text"."""
         return (TEXT,)
 
+    @property
+    def identity(self) -> str:
+        """The one way to ask: "text"."""
+        return TEXT
+
     def run(
         self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling
     ) -> list[Generation]:
