@@ -33,6 +33,7 @@ QUICK = TrainConfig(
     patience=0,
     checkpoint_every=5,
 )
+LONG = QUICK.model_copy(update={"steps": 64, "validate_every": 16, "checkpoint_every": 20})
 SHORT = QUICK.model_copy(update={"steps": 3, "validate_every": 2, "checkpoint_every": 2})
 
 
@@ -46,8 +47,8 @@ def trained(folder, tmp_path_factory):
     """A whole training, and the model it was done with."""
     model = load_model(folder)
     before = model.logprobs([[5, 6, 7]], [[8, 9, 3]])[0]
-    with Run.open(tmp_path_factory.mktemp("run") / "r", QUICK) as run:
-        return model, before, run, train(Words(), model, run, QUICK)
+    with Run.open(tmp_path_factory.mktemp("run") / "r", LONG) as run:
+        return model, before, run, train(Words(), model, run, LONG)
 
 
 # ------------------------------------------------------------------------------------------------- what it learns
@@ -86,17 +87,17 @@ def test_the_base_is_as_it_was(trained) -> None:
 @medium
 def test_every_step_validation_and_checkpoint_is_an_event(trained) -> None:
     _, _, run, result = trained
-    assert [e.payload["step"] for e in run.events("step")] == list(range(1, 25))
-    assert [e.payload["step"] for e in run.events("validation")] == [0, 8, 16, 24]
-    assert [e.payload["step"] for e in run.events("checkpoint")] == [5, 10, 15, 20, 24]
+    assert [e.payload["step"] for e in run.events("step")] == list(range(1, 65))
+    assert [e.payload["step"] for e in run.events("validation")] == [0, 16, 32, 48, 64]
+    assert [e.payload["step"] for e in run.events("checkpoint")] == [20, 40, 60, 64]
     last = run.events("step")[-1]
     told = {"step", "reward", "true_reward", "unscored", "kl", "length", "answers", "signal"}
     assert set(last.payload) == told
     assert last.payload["kl"] > 0
     assert last.cost.generations == last.payload["answers"]
-    assert QUICK.answers <= last.payload["answers"] <= QUICK.looks * QUICK.answers
+    assert LONG.answers <= last.payload["answers"] <= LONG.looks * LONG.answers
     assert last.cost.seconds > 0
-    assert result.usage.generations == sum(e.payload["answers"] for e in run.events("step")) + 4 * 24
+    assert result.usage.generations == sum(e.payload["answers"] for e in run.events("step")) + 5 * 24
 
 
 @medium
@@ -109,8 +110,8 @@ def test_nothing_but_the_adapter_is_left_behind(trained) -> None:
 def test_a_second_call_returns_the_result_that_stands(trained) -> None:
     model, _, run, result = trained
     env = Words()
-    with Run.open(run.path, QUICK) as again:
-        assert train(env, model, again, QUICK) == result
+    with Run.open(run.path, LONG) as again:
+        assert train(env, model, again, LONG) == result
     assert env.calls == 0
 
 
@@ -321,13 +322,13 @@ CHILD = """
 import sys
 sys.path[:0] = {path!r}
 from tests.train.test_rl import *
-with Run.open({run!r}, QUICK) as run:
-    train(Words(), load_model({model!r}), run, QUICK)
+with Run.open({run!r}, LONG) as run:
+    train(Words(), load_model({model!r}), run, LONG)
 """
 
 
 @medium
-@pytest.mark.parametrize("step", [7, 16])
+@pytest.mark.parametrize("step", [25, 47])
 def test_a_killed_training_goes_on_from_its_last_checkpoint_as_if_it_had_not_been(
     step, trained, folder, tmp_path
 ) -> None:
@@ -350,8 +351,8 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_as_if_it_had_not_bee
         def see(self, batch) -> None:
             taken.append(batch.step)
 
-    with Run.open(place, QUICK) as run:
-        again = train(Words(), model, run, QUICK, [Notes()])
+    with Run.open(place, LONG) as run:
+        again = train(Words(), model, run, LONG, [Notes()])
     assert taken[0] == max(checkpoints) + 1
     assert differing_keys(whole.path, place) == []
     assert (again.adapter, again.best_reward) == (result.adapter, result.best_reward)
