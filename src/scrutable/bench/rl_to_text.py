@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import Field
 from scrutable.catalog import language_of
 from scrutable.core.accounts import Account, Fidelity
 from scrutable.core.config import Config, anywhere
+from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling
 from scrutable.core.stats import quantile
@@ -64,30 +65,58 @@ class CaseConfig(Config):
     environment: str
     bench: RlToTextConfig
 
+    @property
+    def name(self) -> str:
+        """What the case and its run folder are called."""
+        return f"{self.environment}-{self.seed}"
+
 
 def rl_to_text(config: RlToTextConfig, folder: Path, say: Say = print) -> dict[str, Any]:
     """Run every case and return the figures, one key a figure, and the cases under "cases".
 
-    Errors: UserError of what it runs. Takes about five minutes a case on one core.
+    Errors: UserError of an unknown environment; and, once all cases were tried, if some failed (the others stand).
+    Takes about five minutes a case on one core.
     """
+    unknown = [name for name in config.environments if name not in RECIPES]
+    if unknown:
+        raise UserError(f"no built-in environment is called {unknown[0]!r}: choose from {', '.join(RECIPES)}")
     cases = [
         CaseConfig(seed=seed, environment=name, bench=config)
         for seed in range(config.first_seed, config.first_seed + config.seeds)
         for name in config.environments
     ]
     done: dict[str, dict[str, Any]] = {}
-    for case, row in zip(cases, _run_all(cases, folder, config.workers), strict=True):
-        done[f"{case.environment}-{case.seed}"] = row
-        say(line(case, row))
-    return {**figures(done), "cases": done}
+    failed: dict[str, str] = {}
+    for case, row in _run_all(cases, folder, config.workers):
+        if isinstance(row, UserError):
+            failed[case.name] = str(row)
+            say(f"{case.environment} {case.seed} failed: {row}")
+        else:
+            done[case.name] = row
+            say(line(case, row))
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise UserError(f"{len(failed)} of {len(cases)} cases failed, the others stand in {folder}; {name}: {why}")
+    return {**figures(done), "cases": {case.name: done[case.name] for case in cases}}
 
 
-def _run_all(cases: Sequence[CaseConfig], folder: Path, workers: int) -> Iterator[dict[str, Any]]:
+def _run_all(
+    cases: Sequence[CaseConfig], folder: Path, workers: int
+) -> Iterator[tuple[CaseConfig, dict[str, Any] | UserError]]:
+    """Yield each case with its row, or with why it has none, as they end."""
     if workers == 1:
-        yield from (run_case(case, folder) for case in cases)
+        yield from ((case, _tried(case, folder)) for case in cases)
         return
     with ProcessPoolExecutor(workers, max_tasks_per_child=1) as pool:
-        yield from pool.map(run_case, cases, [folder] * len(cases))
+        asked = {pool.submit(_tried, case, folder): case for case in cases}
+        yield from ((asked[future], future.result()) for future in as_completed(asked))
+
+
+def _tried(case: CaseConfig, folder: Path) -> dict[str, Any] | UserError:
+    try:
+        return run_case(case, folder)
+    except UserError as why:
+        return why
 
 
 def run_case(case: CaseConfig, folder: Path) -> dict[str, Any]:
@@ -96,7 +125,7 @@ def run_case(case: CaseConfig, folder: Path) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", FutureWarning)  # what the libraries will change is no business of the user
-    with Run.open(folder / f"{case.environment}-{case.seed}", case) as run:
+    with Run.open(folder / case.name, case) as run:
         if (done := run.get("row")) is None:
             done = run.append("row", "result", Case(case, run).row())
         return dict(done.payload)
@@ -260,7 +289,7 @@ def figures(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         }
     if habit:
         found["habit_kl_recovered_most"] = max(row["kl_recovered"] or 0.0 for row in habit)
-        found["habit_named"] = sum(any("that" in says for says in row["tokens"]) for row in habit)
+        found["habit_named"] = sum(any("that is" in says for says in row["tokens"]) for row in habit)
     return found
 
 
