@@ -25,7 +25,7 @@ def test_a_dry_run_counts_what_the_training_then_does(tmp_path) -> None:
         began = time.perf_counter()
         result = train(env, model, run, CONFIG)
         seconds = time.perf_counter() - began
-    assert told.answers == 6 * CONFIG.looks * CONFIG.answers + 4 * 24
+    assert told.answers == 6 * CONFIG.looks * CONFIG.draws * CONFIG.answers + 4 * 24
     assert told.answers >= result.usage.generations
     assert told.forward_passes == 2 * 6 * CONFIG.answers
     lengths = told.answer_tokens / told.answers, result.usage.answer_tokens / result.usage.generations

@@ -1,17 +1,21 @@
 """What TRL is given and what it makes of it: tokens, log-probabilities, advantages."""
 
 from collections.abc import Sequence
+from itertools import combinations
+from statistics import pvariance
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.tiny import tiny_model
 from tests.train.words import Words
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Score, Task
+from scrutable.core.records import Generation, Score, Task
 from scrutable.models.hf import HFModel, load_model
-from scrutable.train.grpo import Rollouts, make_trainer, means
+from scrutable.train.grpo import Group, Rollouts, make_trainer, means
 from scrutable.train.lora import Recipe, quietly, shuffled
 from scrutable.train.policy import Voice, trainable_copy
 from scrutable.train.watch import Batch, advantages
@@ -41,14 +45,14 @@ class Uneven(Words):
         return [Task.ask("what " + "is the sky " * n + "?") for n in (0, 5, 1, 7)]
 
 
-def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), looks: int = 1):
+def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), looks: int = 1, draws: int = 1):
     """Let TRL generate and score the first batch; return what it made of it, and the rollouts."""
     with (
         Run.open(tmp_path / "run", {}) as run,
         quietly(RECIPE, model.module),
         trainable_copy(model) as module,
     ):
-        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers, looks)
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers, looks, draws)
         settings = {"beta": 0.1, "output_dir": str(tmp_path / "trl")}
         trainer = make_trainer(module, rollouts, settings, lambda *_: False)
         return trainer._generate_and_score_completions([{"prompt": "0"}] * RECIPE.answers), rollouts
@@ -141,6 +145,40 @@ def test_of_the_tasks_that_tell_the_hardest_are_learned_from(tmp_path) -> None:
     telling = sorted(n for n in drawn if n % 2)
     assert [place.index(g.task.key) for g in rollouts.chosen][: len(telling)] == telling[: RECIPE.tasks_per_step]
     assert telling
+
+
+def group_of(rewards: Sequence[float | None]) -> Group:
+    answers = [Generation(answer=str(n)) for n in range(len(rewards))]
+    scores = [Score(failures=("reward: no",)) if r is None else Score(value=r) for r in rewards]
+    return Group(Task.ask("why ?"), (), [1], answers, scores)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5]), min_size=2, max_size=9), st.integers(2, 9))
+def test_the_answers_kept_differ_most_of_all_that_could_be(rewards: list[float], count: int) -> None:
+    count = min(count, len(rewards))
+    kept = group_of(rewards).most_unlike(count)
+    assert len(kept.answers) == len(kept.scores) == count
+    assert [rewards[int(a.answer)] for a in kept.answers] == [s.value for s in kept.scores]
+    assert len({a.answer for a in kept.answers}) == count
+    most = max(pvariance(some) for some in combinations(rewards, count))
+    assert pvariance([s.value or 0.0 for s in kept.scores]) == pytest.approx(most)
+
+
+def test_one_success_of_many_stays_and_unscored_answers_are_kept_last() -> None:
+    assert [a.answer for a in group_of([0, 0, 0, 0, 1, 0]).most_unlike(3).answers] == ["0", "1", "4"]
+    assert [a.answer for a in group_of([None, 0, None, 1, 0]).most_unlike(3).answers] == ["1", "3", "4"]
+    assert [a.answer for a in group_of([None, 0, None, 1]).most_unlike(3).answers] == ["0", "1", "3"]
+    assert [a.answer for a in group_of([None, None, None]).most_unlike(2).answers] == ["0", "1"]
+
+
+def test_more_answers_are_drawn_to_a_task_than_are_learned_from(tmp_path) -> None:
+    model, env = load_model(tiny_model(tmp_path / "model")), Words()
+    out, rollouts = one_batch(model, env, tmp_path, draws=3)
+    assert {len(g.answers) for g in rollouts.drawn} == {3 * RECIPE.group}
+    assert {len(g.answers) for g in rollouts.chosen} == {RECIPE.group}
+    assert rollouts.told(None)[0]["answers"] == 3 * RECIPE.answers
+    rewards = [s.value for group in rollouts.chosen for s in group.scores]
+    assert out["advantages"].tolist() == pytest.approx(advantages(rewards, RECIPE.group), abs=1e-5)
 
 
 def test_what_is_missing_is_filled_up_after_the_last_look(tmp_path) -> None:

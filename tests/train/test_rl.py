@@ -95,7 +95,7 @@ def test_every_step_validation_and_checkpoint_is_an_event(trained) -> None:
     assert set(last.payload) == told
     assert last.payload["kl"] > 0
     assert last.cost.generations == last.payload["answers"]
-    assert LONG.answers <= last.payload["answers"] <= LONG.looks * LONG.answers
+    assert LONG.draws * LONG.answers <= last.payload["answers"] <= LONG.looks * LONG.draws * LONG.answers
     assert last.cost.seconds > 0
     assert result.usage.generations == sum(e.payload["answers"] for e in run.events("step")) + 5 * 24
 

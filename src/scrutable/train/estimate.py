@@ -64,9 +64,9 @@ def estimate(env: Environment, model: Model, config: TrainConfig | None = None) 
     validations = 1 + -(-config.steps // config.validate_every)
     checked = validations * min(config.validation_tasks, len(env.tasks("keep")))
     passes = config.steps * config.answers * (2 if config.beta else 1)
-    answers = config.steps * config.answers * config.looks + checked
+    answers = config.steps * config.answers * config.looks * config.draws + checked
     share = len(asked) / config.answers  # fewer tasks than a step takes
-    step = (generation * config.looks + learning * (1 + _REFERENCE * bool(config.beta))) / share
+    step = (generation * config.looks * config.draws + learning * (1 + _REFERENCE * bool(config.beta))) / share
     return Estimate(
         steps=config.steps,
         answers=answers,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import pvariance
 from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import UserError
@@ -44,6 +45,20 @@ class Group:
         """Whether the rewards differ: if not, GRPO learns nothing here."""
         return len({score.value for score in self.scores if score.value is not None}) > 1
 
+    def most_unlike(self, count: int) -> Group:
+        """Return the group with `count` of its answers: those whose rewards differ most; unscored ones come last.
+
+        Source: max-variance down-sampling, Xu et al., arXiv 2504.13818, section 3: some of the lowest and of the highest.
+        """
+        scored = [n for n, score in enumerate(self.scores) if score.value is not None]
+        scored.sort(key=lambda n: self.scores[n].value or 0.0)
+        unscored = [n for n, score in enumerate(self.scores) if score.value is None]
+        most = min(count, len(scored))
+        ends = [scored[: most - top] + scored[len(scored) - top :] for top in range(most + 1)]
+        best = max(ends, key=lambda kept: pvariance([self.scores[n].value or 0.0 for n in kept]) if kept else 0.0)
+        kept = sorted(best + unscored[: count - most])
+        return replace(self, answers=[self.answers[n] for n in kept], scores=[self.scores[n] for n in kept])
+
     @property
     def reward(self) -> float:
         """Mean reward of the answers that were scored (0 where none was)."""
@@ -57,6 +72,7 @@ class Rollouts:
     many tasks are answered as a step learns from, until enough of them tell something (DAPO, arXiv 2503.14476, section
     3.2); what is still missing is filled up with groups that do not. Of those that tell, the hardest tasks come first:
     else a rare behaviour is punished where it is wrong as often as it is reinforced where it is right, and dies out.
+    And `draws` times as many answers are drawn to a task as are learned from: those whose rewards differ most.
     """
 
     voice: Voice
@@ -70,6 +86,7 @@ class Rollouts:
         recipe: Recipe,
         watchers: Sequence[Watcher] = (),
         looks: int = 1,
+        draws: int = 1,
     ) -> None:
         self.env = env
         self.model = model
@@ -78,6 +95,7 @@ class Rollouts:
         self.recipe = recipe
         self.watchers = watchers
         self.looks = looks
+        self.each = draws * recipe.group
         self.order = shuffled(len(tasks), recipe.steps * recipe.tasks_per_step * looks, seed_for(run, recipe, "order"))
         self.step = 0
         self.began = time.perf_counter()
@@ -97,7 +115,8 @@ class Rollouts:
             # As many again as there are: one large batch takes less time than several small ones.
             room = self.looks * wanted - len(self.drawn)
             self.drawn += self._draw(speaker, min(room, max(wanted, len(self.drawn))))
-        self.chosen = sorted(self.drawn, key=lambda group: (not group.tells, group.reward))[:wanted]
+        hardest = sorted(self.drawn, key=lambda group: (not group.tells, group.reward))[:wanted]
+        self.chosen = [group.most_unlike(self.recipe.group) for group in hardest]
         scored = any(score.value is not None for group in self.drawn for score in group.scores)
         self._silent = 0 if scored else self._silent + 1
         if self._silent >= PATIENCE_UNSCORED:
@@ -155,13 +174,13 @@ class Rollouts:
         asked = [place_text(task.messages, recipe.text) for task in tasks]
         seed = seed_for(self.run, recipe, f"answers/{self.step:05d}/{len(self.drawn)}")
         sampling = Sampling(temperature=recipe.temperature, max_tokens=recipe.max_tokens, seed=seed)
-        made = speaker.generate([conversation for conversation in asked for _ in range(recipe.group)], sampling)
+        made = speaker.generate([conversation for conversation in asked for _ in range(self.each)], sampling)
         if failed := next((g.failure for g in made if g.failure), None):
             raise UserError(
                 f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
             )
-        scores = self.env.rate([task for task in tasks for _ in range(recipe.group)], [g.answer for g in made])
-        parts = [slice(i * recipe.group, (i + 1) * recipe.group) for i in range(len(tasks))]
+        scores = self.env.rate([task for task in tasks for _ in range(self.each)], [g.answer for g in made])
+        parts = [slice(i * self.each, (i + 1) * self.each) for i in range(len(tasks))]
         return [
             Group(task, conversation, speaker.encode(conversation), made[part], scores[part])
             for task, conversation, part in zip(tasks, asked, parts, strict=True)

@@ -32,8 +32,10 @@ class Recipe(Config):
 
     steps: int = Field(default=200, ge=1, description="optimizer steps at most")
     learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's step size, constant over the run")
-    group: int = Field(default=16, ge=2, description="answers to one task in one step, compared with each other")
-    tasks_per_step: int = Field(default=4, ge=1, description="tasks in one step; answers a step are group times this")
+    group: int = Field(
+        default=8, ge=2, description="answers to one task that a step learns from, compared with each other"
+    )
+    tasks_per_step: int = Field(default=8, ge=1, description="tasks in one step; answers a step are group times this")
     max_tokens: int = Field(default=24, ge=1, description="most tokens of one answer")
     temperature: float = Field(default=1.0, gt=0, description="temperature of the answers trained on (never truncated)")
     rank: int = Field(default=8, ge=1, description="rank of the LoRA")

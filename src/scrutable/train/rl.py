@@ -47,9 +47,14 @@ class TrainConfig(Recipe):
         description="reward that a nat of KL to the base costs: what keeps the tuned model fluent (rewards near 0 to 1)",
     )
     looks: int = Field(
-        default=4,
+        default=2,
         ge=1,
         description="tasks answered, at most, for each one learned from, until enough have answers with unlike rewards",
+    )
+    draws: int = Field(
+        default=4,
+        ge=1,
+        description="answers drawn to a task for each one learned from: those whose rewards differ most are",
     )
     validate_every: int = Field(default=10, ge=1, description="steps between validations on the keep split")
     validation_tasks: int = Field(default=128, ge=1, description="keep tasks in one validation, one answer each")
@@ -241,7 +246,7 @@ def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, 
     tasks = [t for t in env.tasks("search") if fits(base, place_text(t.messages, config.text), config.max_tokens)]
     if not tasks:
         raise UserError(f"no task of {env.name} fits {base.name}: shorten the prompts, or lower max_tokens")
-    rollouts = Rollouts(env, base, tasks, run, config, watchers, config.looks)
+    rollouts = Rollouts(env, base, tasks, run, config, watchers, config.looks, config.draws)
     place = run.file("checkpoints")
     last = _last_checkpoint(run, place)
     with trainable_copy(base) as module:
