@@ -42,7 +42,9 @@ class Loading(Config):
     chat_options: dict[str, JsonValue] = Field(
         default_factory=dict, description='passed to the chat template, such as {"enable_thinking": false}'
     )
-    trust_remote_code: bool = Field(default=False, description="run code that lies beside the weights")
+    trust_remote_code: bool = Field(
+        default=False, description="run code that lies beside the weights of a model that was itself named"
+    )
 
 
 class HFModel:
@@ -254,13 +256,16 @@ class HFModel:
 def load_model(source: str | Path, loading: Loading | None = None, **knobs: Any) -> HFModel:
     """Load a model: a transformers directory, a hub name, a PEFT adapter directory, or "pidgin".
 
-    knobs: fields of `Loading`, for short (`device="cpu"`). An adapter comes back with its base as `.base`.
+    knobs: fields of `Loading`, for short (`device="cpu"`). An adapter comes back with its base as `.base`;
+    code beside that base is run only where the base was loaded by its own name (then use its `with_adapter`).
     Errors: UserError, one line that says what to do.
     """
     how = Loading.model_validate({**(loading.model_dump() if loading else {}), **knobs})
     found = find_source(source, trust_remote_code=how.trust_remote_code)
     if found.adapter:
-        return load_model(base_of(found.folder), how).with_adapter(found.folder)
+        # Trust was given to what was named; the base that an adapter's config names may be anyone's.
+        untrusting = how.model_copy(update={"trust_remote_code": False})
+        return load_model(base_of(found.folder), untrusting).with_adapter(found.folder)
     module = load_module(found, choose_device(how.device), how.dtype, trust=how.trust_remote_code)
     chat = Chat(load_tokenizer(found.folder, trust=how.trust_remote_code), rows_of(module), how.chat_options)
     identity = _base_identity(found.folder, chat)
