@@ -83,6 +83,17 @@ def test_a_pickled_adapter_is_refused(adapter_of: Find, tmp_path: Path) -> None:
 
 def test_a_directory_without_a_tokenizer_is_refused(broken: Path) -> None:
     (broken / "tokenizer.json").unlink()
+@pytest.mark.parametrize("name", ["adapter_model_2.safetensors", "adapter_model-00001-of-00001.safetensors"])
+def test_safetensors_that_peft_does_not_read_do_not_let_a_pickle_in(
+    adapter_of: Find, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(adapter_of(), tmp_path / "adapter"))
+    (copy / "adapter_model.safetensors").rename(copy / name)
+    assert "holds no weights: expected adapter_model.safetensors" in refused(copy)
+    (copy / "adapter_model.bin").write_bytes(b"")
+    assert "pickled weights" in refused(copy)
+
+
     assert "holds no tokenizer" in refused(broken)
 
 

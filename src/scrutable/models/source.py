@@ -21,6 +21,7 @@ BUILT_IN = "pidgin"
 BUILT_IN_FOLDER = Path(__file__).parent / "pidgin"
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # where PEFT finds no file of this name, it goes on to a pickle
 _TOKENIZERS = (
     "tokenizer.json",
     "tokenizer.model",
@@ -106,14 +107,14 @@ def _checked(folder: Path, name: str) -> Source:
         raise UserError(
             f"{folder} holds neither config.json nor adapter_config.json: give a transformers or PEFT directory"
         )
-    stem = "adapter_model*" if adapter else "*"
-    if not has_any(folder, (f"{stem}.safetensors",)):
+    weights = ADAPTER_WEIGHTS if adapter else "*.safetensors"
+    if not has_any(folder, (weights,)):
         if has_any(folder, _PICKLES):
             raise UserError(
                 f"{folder} holds only pickled weights, which can run code when loaded: "
                 "save the model again with save_pretrained, which writes safetensors"
             )
-        raise UserError(f"{folder} holds no weights: expected {'adapter_model' if adapter else 'model'}.safetensors")
+        raise UserError(f"{folder} holds no weights: expected {weights.replace('*', 'model')}")
     if not adapter and not has_tokenizer(folder):
         raise UserError(f"{folder} holds no tokenizer: save it there with tokenizer.save_pretrained")
     return Source(folder, name, adapter)
