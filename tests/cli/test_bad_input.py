@@ -652,13 +652,14 @@ def test_a_server_that_refuses_and_goes_on_once_it_is_mended(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     words = ("evolve", env(ROWS + REWARD), "--model", "served:big", *EVOLVE, *SERVED)
-    with serving(*[step] * 100) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    with serving(*[step] * 100) as first:
+        monkeypatch.setenv("OPENAI_BASE_URL", first.url)
         refused(call, *words, says=says)
     with serving() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert call(*words).code == 0
-    assert len(list(Path("runs").iterdir())) == 1
+    (run,) = Path("runs").iterdir()
+    assert [event.payload["served"] for event in Run.read(run).events("about")] == [f"big at {first.url}"]
     assert not any(KEY.encode() in content for content in files().values())
 
 

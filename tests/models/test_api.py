@@ -251,9 +251,9 @@ def test_the_key_is_nowhere(caplog: pytest.LogCaptureFixture, capfd: pytest.Capt
     assert KEY not in " ".join(told) + caplog.text + "".join(capfd.readouterr())
 
 
-def test_identity_is_server_model_and_fields_but_not_the_key() -> None:
+def test_identity_is_model_and_fields_but_neither_key_nor_address() -> None:
     def identity(url: str = "http://h/v1", name: str = "m", key: str = "a", **extra: int) -> str:
         return ServedModel(name, base_url=url, api_key=key, options=ServedOptions(extra=extra)).identity
 
-    assert identity() == identity(key="b")
-    assert len({identity(), identity(url="http://g/v1"), identity(name="n"), identity(top_k=1)}) == 4
+    assert identity() == identity(key="b") == identity(url="http://g/v1")
+    assert len({identity(), identity(name="n"), identity(top_k=1)}) == 3

@@ -72,11 +72,23 @@ def test_options_are_part_of_the_identity(chat_of: MakeChat) -> None:
     assert chat_of(TEMPLATE, thinking=True).identity != chat_of(TEMPLATE, thinking=False).identity
 
 
-def test_a_template_that_prints_the_date_prints_the_same_tomorrow(chat_of: MakeChat) -> None:
-    dated = (
-        "{% if not date_string is defined %}{% set date_string = strftime_now('%S %f') %}{% endif %}{{ date_string }}"
-    )
-    assert chat_of(dated)._render(said("it", roles="user")) == "26 Jul 2024"
+@pytest.mark.parametrize(
+    ("dated", "printed"),
+    [
+        ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
+        ("\n{{ strftime_now('%A, %B %-d, %Y %H:%M:%S.%f') }}", "\nFriday, July 26, 2024 00:00:00.000000"),
+        ("{% macro day() %}{{ strftime_now('%Y-%m-%d') }}{% endmacro %}{{ day() }}", "2024-07-26"),
+        ("{% if strftime_now is defined %}{% set today = strftime_now('%j%%') %}{{ today }}{% endif %}", "208%"),
+    ],
+)
+def test_a_template_that_prints_the_date_prints_the_same_tomorrow(chat_of: MakeChat, dated: str, printed: str) -> None:
+    assert chat_of(dated)._render(said("it", roles="user"), add_generation_prompt=True) == printed
+
+
+def test_a_date_that_was_given_is_printed(chat_of: MakeChat) -> None:
+    dated = "{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}{{ date_string }}"
+    assert chat_of(dated)._render(said("it", roles="user")) == "2024"
+    assert chat_of(dated, date_string="today")._render(said("it", roles="user")) == "today"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.models.conftest import KINDS
+from torch.overrides import TorchFunctionMode
 
 from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Message, Sampling
@@ -130,6 +132,63 @@ def test_logits_that_are_not_numbers_are_a_failure_not_an_answer(folder_of: Find
     for temperature in (0.0, 1.0):
         with pytest.raises(ModelFailure, match="not numbers"):
             draw_answers(model.module, [[5]], torch.zeros((1, 1)), Drawing(temperature, 1, frozenset(), 73))
+
+
+class OnMPS(torch.Tensor):
+    """A tensor as if it lay on an Apple GPU: float64 is refused there, and so is work with tensors of the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.device.__get__:  # type: ignore[attr-defined]
+            return torch.device("mps")
+        to = kwargs.get("device") if kwargs else args[1] if func is torch.Tensor.to else None
+        if func is torch.Tensor.to and torch.device(to).type == "cpu":
+            return args[0].as_subclass(torch.Tensor)
+        if any(isinstance(a, torch.Tensor) and not isinstance(a, OnMPS) and a.ndim for a in args):
+            raise RuntimeError("expected all tensors to be on the same device")
+        made = super().__torch_function__(func, types, args, {k: v for k, v in (kwargs or {}).items() if k != "device"})
+        if isinstance(made, torch.Tensor) and made.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return made
+
+
+class PretendingMPS(TorchFunctionMode):
+    """Where tensors made on, or brought to, device mps become `OnMPS`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.get("device") == torch.device("mps"):
+            del kwargs["device"]
+        elif not (func is torch.Tensor.to and args[1] == torch.device("mps")):
+            return func(*args, **kwargs)
+        else:
+            func, args = torch.clone, args[:1]
+        return func(*args, **kwargs).as_subclass(OnMPS).clone()  # refused if it is float64
+
+
+class Bigram:
+    """A model whose next token hangs on the last one alone; there is nothing to cache."""
+
+    def __init__(self, device: str, table_VV: torch.Tensor) -> None:
+        self.device, self.table_VV = torch.device(device), table_VV.to(torch.device(device))
+        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: Any = None, past_key_values: Any = None, use_cache: bool = True
+    ) -> Any:
+        cache = SimpleNamespace(reorder_cache=lambda rows: None)
+        return SimpleNamespace(logits=self.table_VV[input_ids], past_key_values=cache)
+
+    __call__ = forward
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_device_without_float64_draws_as_the_cpu_does(temperature: float) -> None:
+    table, uniforms = torch.randn((40, 40), generator=torch.Generator().manual_seed(0)), torch.rand(6, 8).double()
+    how = Drawing(temperature, 8, frozenset(range(0, 40, 9)), 38)
+    expected = draw_answers(Bigram("cpu", table), PROMPTS, uniforms, how)
+    with PretendingMPS():
+        assert draw_answers(Bigram("mps", table), PROMPTS, uniforms, how) == expected
 
 
 def test_a_token_of_no_mass_is_never_drawn() -> None:

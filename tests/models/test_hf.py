@@ -202,6 +202,20 @@ def test_identity_sees_config_template_and_adapter(
     assert len({view.identity for view in views}) == 5
 
 
+def test_identity_sees_what_the_weights_are_rounded_to(folder_of: Find, adapter_of: Find, llama: HFModel) -> None:
+    """Whoever goes on with a run on another device gets another dtype by default: another model, not the same one."""
+    rounded = load_model(adapter_of(), device="cpu", dtype="bfloat16")
+    assert load_model(folder_of(), device="cpu", dtype="float32").identity == llama.identity
+    assert len({llama.identity, rounded.base.identity, load_model(adapter_of()).identity, rounded.identity}) == 4
+
+
+def test_identity_sees_what_ends_an_answer(folder_of: Find, llama: HFModel, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder_of(), tmp_path / "copy"))
+    (copy / "generation_config.json").write_text('{"eos_token_id": [3, 11]}')
+    assert load_model(copy, device="cpu").ends == {3, 11}
+    assert load_model(copy, device="cpu").identity != llama.identity
+
+
 def test_an_adapter_with_a_tokenizer_of_its_own_speaks_by_it(folder_of: Find, adapter_of: Find, tmp_path: Path) -> None:
     adapter = Path(shutil.copytree(adapter_of(), tmp_path / "tuned"))
     for file in folder_of().glob("tokenizer*"):

@@ -11,7 +11,7 @@ from scrutable.models import source
 from scrutable.models.adapters import base_of
 from scrutable.models.api import ServedModel
 from scrutable.models.hf import HFModel, Loading
-from scrutable.models.loading import load_pair, open_model
+from scrutable.models.loading import load_pair, open_model, told_addresses
 
 Find = Callable[..., Path]
 CPU = Loading(device="cpu")
@@ -32,6 +32,13 @@ def test_an_address_names_its_model() -> None:
     found = open_model("http://host:8000/v1#some/model")
     assert isinstance(found, ServedModel)
     assert found.name == "some/model"
+
+
+def test_a_run_is_told_where_its_models_are_served(llama: HFModel) -> None:
+    one, two = open_model("http://host:8000/v1#some/model"), open_model("http://other/v1/#judge")
+    said = "some/model at http://host:8000/v1, judge at http://other/v1"
+    assert told_addresses(one, two, llama, None, one) == {"served": said}
+    assert told_addresses(llama) == {}
 
 
 @pytest.mark.parametrize("name", ["served:", "http://host:8000/v1", "http://host:8000/v1#"])

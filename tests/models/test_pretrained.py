@@ -1,5 +1,6 @@
 """Loading what a checked directory holds: damage and misfits are one line, nothing is filled with random numbers."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scrutable.core.errors import UserError
-from scrutable.models.hf import load_model
+from scrutable.models.hf import Loading, load_model
+from scrutable.models.loading import load_pair
 
 Find = Callable[..., Path]
 
@@ -64,6 +66,48 @@ def test_code_beside_the_weights_is_not_run(broken: Path) -> None:
     )
     assert "trust_remote_code" in refused(broken)
     assert not ran.exists()
+
+
+OWN_CODE = """from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({ran!r}).touch()
+class C(LlamaConfig):
+    model_type = "its-own"
+class M(LlamaForCausalLM):
+    config_class = C
+"""
+
+
+@pytest.fixture
+def with_code(broken: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose own code leaves a file `ran` beside its directory."""
+    import transformers.dynamic_module_utils as dynamic
+
+    monkeypatch.setattr(dynamic, "HF_MODULES_CACHE", str(broken.parent / "modules"))
+    config = json.loads((broken / "config.json").read_text())
+    code = {"model_type": "its-own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
+    (broken / "own.py").write_text(OWN_CODE.format(ran=str(broken.parent / "ran")))
+    (broken / "config.json").write_text(json.dumps(config | code))
+    return broken
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["alone", "after another adapter"])
+def test_trust_does_not_reach_a_base_that_only_an_adapter_names(
+    with_code: Path, adapter_of: Find, before: bool
+) -> None:
+    adapter = shutil.copytree(adapter_of(), with_code.parent / "tuned")
+    told = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": str(with_code)}))
+    with pytest.raises(UserError, match="where it is named itself"):
+        load_pair(adapter_of(seed=2) if before else None, adapter, Loading(device="cpu", trust_remote_code=True))
+    assert not (with_code.parent / "ran").exists()
+
+
+def test_a_base_that_is_named_runs_its_code_when_trusted(with_code: Path, adapter_of: Find) -> None:
+    loading = Loading(device="cpu", trust_remote_code=True)
+    before, after = load_pair(with_code, adapter_of(), loading, verify=False)
+    assert (with_code.parent / "ran").exists()
+    assert before.module is after.module
 
 
 def test_a_device_that_is_not_there_is_refused(folder_of: Find) -> None:

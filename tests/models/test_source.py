@@ -1,5 +1,7 @@
 """Names and paths resolved; everything that can be wrong with a directory is one line that says what to do."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +83,17 @@ def test_a_pickled_adapter_is_refused(adapter_of: Find, tmp_path: Path) -> None:
     assert "pickled weights" in refused(copy)
 
 
+@pytest.mark.parametrize("name", ["adapter_model_2.safetensors", "adapter_model-00001-of-00001.safetensors"])
+def test_safetensors_that_peft_does_not_read_do_not_let_a_pickle_in(
+    adapter_of: Find, tmp_path: Path, name: str
+) -> None:
+    copy = Path(shutil.copytree(adapter_of(), tmp_path / "adapter"))
+    (copy / "adapter_model.safetensors").rename(copy / name)
+    assert "holds no weights: expected adapter_model.safetensors" in refused(copy)
+    (copy / "adapter_model.bin").write_bytes(b"")
+    assert "pickled weights" in refused(copy)
+
+
 def test_a_directory_without_a_tokenizer_is_refused(broken: Path) -> None:
     (broken / "tokenizer.json").unlink()
     assert "holds no tokenizer" in refused(broken)
@@ -91,18 +104,42 @@ def test_the_built_in_model_that_is_not_there_is_refused(tmp_path: Path, monkeyp
     assert "scrutable pidgin build" in refused("pidgin")
 
 
-@pytest.mark.parametrize("whole", [0, 2**30])
-def test_the_digest_sees_any_tensor_change(broken: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
-    """Also where a file is too large to be hashed whole (a limit of 0 makes every file so)."""
+def test_the_digest_sees_any_tensor_change(broken: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    monkeypatch.setattr(source, "_WHOLE", whole)
     before = weights_digest(broken)
     assert weights_digest(broken) == before
     for name in load_file(broken / "model.safetensors"):
         tensors = load_file(broken / "model.safetensors")
         tensors[name] = tensors[name] + 0.5
-        changed = broken / "changed"
-        changed.mkdir(exist_ok=True)
+        changed = broken / name
+        changed.mkdir()
         save_file(tensors, changed / "model.safetensors", metadata={"format": "pt"})
         assert weights_digest(changed) != before, name
+
+
+def test_the_digest_sees_one_byte_anywhere_in_a_large_file(tmp_path: Path) -> None:
+    """Written as a hole and one byte, so that 80 MB cost nothing."""
+    digests = set()
+    for place in (0, 50_000_000, 70_000_001, 79_999_999):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        header = json.dumps({"w": {"dtype": "U8", "shape": [80_000_000], "data_offsets": [0, 80_000_000]}}).encode()
+        with (folder / "model.safetensors").open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + 80_000_000)
+            file.seek(8 + len(header) + place)
+            file.write(b"\x01")
+        digests.add(weights_digest(folder))
+    assert len(digests) == 4
+
+
+def test_a_file_is_hashed_once_until_it_is_written_again(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, file = weights_digest(broken), broken / "model.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(source.hashlib, "file_digest", None)  # to be called is an error
+        assert weights_digest(broken) == before
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    assert weights_digest(broken) != before

@@ -12,7 +12,7 @@ from scrutable.envs.loading import open_env
 from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
 from scrutable.models.hf import Loading
-from scrutable.models.loading import open_model
+from scrutable.models.loading import open_model, told_addresses
 from scrutable.report.words import between, number, plural
 
 MODEL = 'a directory, a hub name, the built-in one, "served:NAME" (at OPENAI_BASE_URL), or http://host:port/v1#NAME'
@@ -49,11 +49,12 @@ def evolve(
     made = job("evolve", seed, subject, {"evolve": config, "loading": loading, "served": served})
     check_run(run_name, made)
     answers = load(screen, model, lambda: open_model(model, loading, served))
-    writer = None
+    writer, writes = None, None
     if reflector is not None:
         writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
         writer = reflection.proposer_for(writes, config.reflect)
     about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
+    about |= told_addresses(answers, writes)
     with working(screen, run_name, made, {**about, "env": environment.name}) as work:
         result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
         work.result = {"evolve": result, "text": result.best.text}

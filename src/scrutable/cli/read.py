@@ -29,7 +29,7 @@ from scrutable.measure.fidelity import MeasureConfig
 from scrutable.models.api import ServedOptions
 from scrutable.models.base import Model
 from scrutable.models.hf import Loading
-from scrutable.models.loading import load_pair, open_model
+from scrutable.models.loading import load_pair, open_model, told_addresses
 from scrutable.report.words import percent
 
 LABEL = "read from the weights"
@@ -94,6 +94,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
         show_plan(screen, base, environment, lenses, measuring if fidelity else None, int(asked["twins"]))
         return
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
+    about |= told_addresses(writer)
     measures = (
         partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import ModelFailure, UserError, boundary
 from scrutable.core.records import digest_of
-from scrutable.models.source import BUILT_IN, BUILT_IN_FOLDER, read_json, weights_digest
+from scrutable.models.source import ADAPTER_WEIGHTS, BUILT_IN, BUILT_IN_FOLDER, read_json, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -191,16 +191,16 @@ def _check_leaves_base(module: torch.nn.Module, folder: Path) -> None:
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield an adapter's tensors by name, unread: slices of safetensors. Errors: UserError when a file is damaged."""
+    """Yield an adapter's tensors by name, unread: slices of safetensors. Errors: UserError when the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted(folder.glob("adapter_model*.safetensors")):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for key in tensors.keys():  # noqa: SIM118
-                    yield key, tensors.get_slice(key)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file} is damaged: fetch or save the adapter again ({error})") from error
+    file = folder / ADAPTER_WEIGHTS
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118
+                yield key, tensors.get_slice(key)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is damaged: fetch or save the adapter again ({error})") from error
 
 
 def _features(module: Any) -> tuple[int, int] | None:

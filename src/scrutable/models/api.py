@@ -105,8 +105,13 @@ class ServedModel:
 
     @property
     def identity(self) -> str:
-        """Hash of the server's address, the model's name, and the further fields of each request."""
-        return digest_of({"server": self._url, "model": self._name, "extra": self._options.extra})
+        """Hash of the model's name and the further fields of each request; a run may go on at another address."""
+        return digest_of({"served": self._name, "extra": self._options.extra})
+
+    @property
+    def address(self) -> str:
+        """The server's base URL, for people: no part of the identity."""
+        return self._url
 
     def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Generation]:
         """Answer each conversation, in order (see `Model`)."""

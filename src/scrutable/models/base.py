@@ -26,7 +26,7 @@ class Model(Protocol):
 
     @property
     def identity(self) -> str:
-        """Hash of what decides its answers (weights and tokenizer, or server and model name)."""
+        """Hash of what decides its answers (weights and tokenizer, or the name on a server)."""
         ...
 
     def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Generation]:

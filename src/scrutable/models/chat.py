@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from scrutable.core.errors import ModelFailure, boundary
@@ -18,8 +19,15 @@ from scrutable.core.records import Conversation, Message, digest_of
 
 _PROBE = "scrutable asks whether this is seen"
 _CACHED = 50_000
-# Some templates print today's date, and would answer differently tomorrow; this is those templates' own fallback.
-_DATE = "26 Jul 2024"
+# Some templates print today's date, and would answer differently tomorrow: they are given the day that most of them fall
+# back on. transformers hands templates no functions of ours, so the clock is a macro that shadows its own.
+_TODAY = datetime(2024, 7, 26)
+_DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBcdefHIjmMpSxXyYzZ%"))
+_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('{one}', '{_TODAY.strftime(one)}')" for one in _DIRECTIVES)
+    + " }}{% endmacro %}\n"
+)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -37,8 +45,8 @@ class Chat:
         self.options = dict(options or {})
         self.vocabulary: dict[str, int] = {token: i for token, i in tokenizer.get_vocab().items() if i < rows}
         self._template = str(tokenizer.chat_template or "")
-        if "date_string" in self._template:
-            self.options.setdefault("date_string", _DATE)
+        dated = "strftime_now" in self._template
+        self._clock = {"chat_template": _CLOCK + tokenizer.get_chat_template()} if dated else {}
         self._lock = threading.Lock()
         self._encoded: OrderedDict[Conversation, tuple[int, ...]] = OrderedDict()
         self._decoded: OrderedDict[tuple[int, ...], str] = OrderedDict()
@@ -102,7 +110,8 @@ class Chat:
 
     def _render(self, conversation: Conversation, **how: Any) -> str:
         messages = [{"role": m.role, "content": m.content} for m in conversation]
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **how, **self.options))
+        how |= {**self._clock, **self.options}
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **how))
 
     def _shows_system(self) -> bool:
         asked = (Message(role="system", content=_PROBE), Message(role="user", content="?"))

@@ -47,14 +47,17 @@ def draw_answers(
     """
     import torch
 
-    uniforms_BA = uniforms_BA.to(module.device)
+    # MPS has no float64, which masses are summed in: there tokens are picked on the CPU.
+    place = torch.device("cpu") if module.device.type == "mps" else module.device
+    uniforms_BA = uniforms_BA.to(place)
     ends = torch.tensor(sorted(how.ends), device=module.device, dtype=torch.long)
     answers: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=module.device)
     with torch.no_grad():
         logits_BV, state = _prefill(module, prompts)
         for step in range(how.limit):
-            tokens_B = _pick(logits_BV[:, : how.vocabulary], uniforms_BA[alive, step], how.temperature)
+            logits_BV = logits_BV[:, : how.vocabulary].to(place)
+            tokens_B = _pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
             for row, token in zip(alive.tolist(), tokens_B.tolist(), strict=True):
                 answers[row].append(token)
             going = ~torch.isin(tokens_B, ends)

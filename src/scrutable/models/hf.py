@@ -42,7 +42,9 @@ class Loading(Config):
     chat_options: dict[str, JsonValue] = Field(
         default_factory=dict, description='passed to the chat template, such as {"enable_thinking": false}'
     )
-    trust_remote_code: bool = Field(default=False, description="run code that lies beside the weights")
+    trust_remote_code: bool = Field(
+        default=False, description="run code that lies beside the weights of a model that was itself named"
+    )
 
 
 class HFModel:
@@ -69,10 +71,8 @@ class HFModel:
         self._identity = identity
         self.batch_size = batch_size
         self.base: HFModel = self
-        config = weights.module.config
-        generation = getattr(weights.module, "generation_config", None)
-        self.ends = chat.end_tokens(getattr(config, "eos_token_id", None), getattr(generation, "eos_token_id", None))
-        self._positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self.ends = _ends(weights.module, chat)
+        self._positions: int | None = getattr(weights.module.config.get_text_config(), "max_position_embeddings", None)
         self._size = max(chat.vocabulary.values()) + 1
 
     @property
@@ -82,7 +82,7 @@ class HFModel:
 
     @property
     def identity(self) -> str:
-        """Hash of weights, config, tokenizer, chat template and options, and adapter."""
+        """Hash of weights and their dtype, config, tokenizer, chat template and options, end tokens, and adapter."""
         return self._identity
 
     @property
@@ -254,16 +254,19 @@ class HFModel:
 def load_model(source: str | Path, loading: Loading | None = None, **knobs: Any) -> HFModel:
     """Load a model: a transformers directory, a hub name, a PEFT adapter directory, or "pidgin".
 
-    knobs: fields of `Loading`, for short (`device="cpu"`). An adapter comes back with its base as `.base`.
+    knobs: fields of `Loading`, for short (`device="cpu"`). An adapter comes back with its base as `.base`;
+    code beside that base is run only where the base was loaded by its own name (then use its `with_adapter`).
     Errors: UserError, one line that says what to do.
     """
     how = Loading.model_validate({**(loading.model_dump() if loading else {}), **knobs})
     found = find_source(source, trust_remote_code=how.trust_remote_code)
     if found.adapter:
-        return load_model(base_of(found.folder), how).with_adapter(found.folder)
+        # Trust was given to what was named; the base that an adapter's config names may be anyone's.
+        untrusting = how.model_copy(update={"trust_remote_code": False})
+        return load_model(base_of(found.folder), untrusting).with_adapter(found.folder)
     module = load_module(found, choose_device(how.device), how.dtype, trust=how.trust_remote_code)
     chat = Chat(load_tokenizer(found.folder, trust=how.trust_remote_code), rows_of(module), how.chat_options)
-    identity = _base_identity(found.folder, chat)
+    identity = _base_identity(found.folder, module, chat)
     return HFModel(
         SharedWeights(module, found.name, found.folder),
         chat,
@@ -273,11 +276,22 @@ def load_model(source: str | Path, loading: Loading | None = None, **knobs: Any)
     )
 
 
-def _base_identity(folder: Path, chat: Chat) -> str:
+def _base_identity(folder: Path, module: Any, chat: Chat) -> str:
+    """Return the hash of what decides a base's answers, as it was loaded.
+
+    The dtype is the one in memory: "auto" is another on a GPU than on the CPU, and rounds otherwise.
+    """
     config = read_json(folder / "config.json")
     for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"):
         config.pop(key, None)
-    return digest_of({"weights": weights_digest(folder), "config": config, "chat": chat.identity})
+    loaded = {"dtype": str(module.dtype), "ends": sorted(_ends(module, chat))}
+    return digest_of({"weights": weights_digest(folder), "config": config, "chat": chat.identity, **loaded})
+
+
+def _ends(module: Any, chat: Chat) -> frozenset[int]:
+    """Return the ids that end an answer, generation_config.json's among them."""
+    given = (module.config, getattr(module, "generation_config", None))
+    return chat.end_tokens(*(getattr(config, "eos_token_id", None) for config in given))
 
 
 def _check_base(folder: Path, given: HFModel) -> None:

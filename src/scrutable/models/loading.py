@@ -33,6 +33,13 @@ def open_model(name: str | Path, loading: Loading | None = None, served: ServedO
     return load_model(name, loading)
 
 
+def told_addresses(*models: Model | None) -> dict[str, str]:
+    """Return {"served": "NAME at URL, ..."} of those models that a server answers for, as a run tells it; else {}."""
+    served = (f"{one.name} at {one.address}" for one in models if isinstance(one, ServedModel))
+    said = ", ".join(dict.fromkeys(served))
+    return {"served": said} if said else {}
+
+
 def load_pair(
     before: str | Path | None, after: str | Path, loading: Loading | None = None, *, verify: bool = True
 ) -> tuple[HFModel, HFModel]:

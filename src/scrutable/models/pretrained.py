@@ -39,7 +39,7 @@ def load_module(source: Source, device: str, dtype: str, *, trust: bool) -> Any:
     except ModelFailure as failure:
         fix = "save or fetch it again, or name another"
         if not trust and "auto_map" in read_json(source.folder / "config.json"):
-            fix = "its own code is run only with trust_remote_code (--trust-remote-code)"
+            fix = "its own code is run only with trust_remote_code (--trust-remote-code), and where it is named itself"
         raise UserError(f"{source.folder} cannot be loaded ({failure.args[0]}): {fix}") from failure
     wrong = sorted(told["missing_keys"]) + sorted(str(entry[0]) for entry in told["mismatched_keys"])
     if wrong:

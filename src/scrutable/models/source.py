@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scrutable.core.records import digest_of
 BUILT_IN = "pidgin"
 BUILT_IN_FOLDER = Path(__file__).parent / "pidgin"
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # where PEFT finds no file of this name, it goes on to a pickle
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _TOKENIZERS = (
     "tokenizer.json",
@@ -30,8 +32,6 @@ _TOKENIZERS = (
     "tekken.json",
     "*.tiktoken",
 )
-_WHOLE = 64 * 2**20  # bytes up to which a weights file is hashed whole
-_SAMPLE = 4096  # bytes hashed at the start and in the middle of each tensor of a larger file
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,15 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def weights_digest(folder: Path) -> str:
-    """Return the content hash of a directory's safetensors.
+    """Return the content hash of a directory's safetensors, every byte of them: training may change a few rows only.
 
-    Files up to 64 MB are hashed whole; of larger ones the header, the size, and 8 KB of every tensor, so that a
-    change to any tensor as a whole is seen, though not the change of a single number.
+    A file is read once a process, about a second a gigabyte, and again when its time or size has changed.
     """
-    return digest_of({file.name: _file_digest(file) for file in sorted(folder.glob("*.safetensors"))})
+    found: dict[str, str] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        told = file.stat()
+        found[file.name] = _file_digest(file.resolve(), told.st_mtime_ns, told.st_size)
+    return digest_of(found)
 
 
 def has_any(folder: Path, patterns: Iterable[str]) -> bool:
@@ -106,14 +109,14 @@ def _checked(folder: Path, name: str) -> Source:
         raise UserError(
             f"{folder} holds neither config.json nor adapter_config.json: give a transformers or PEFT directory"
         )
-    stem = "adapter_model*" if adapter else "*"
-    if not has_any(folder, (f"{stem}.safetensors",)):
+    weights = ADAPTER_WEIGHTS if adapter else "*.safetensors"
+    if not has_any(folder, (weights,)):
         if has_any(folder, _PICKLES):
             raise UserError(
                 f"{folder} holds only pickled weights, which can run code when loaded: "
                 "save the model again with save_pretrained, which writes safetensors"
             )
-        raise UserError(f"{folder} holds no weights: expected {'adapter_model' if adapter else 'model'}.safetensors")
+        raise UserError(f"{folder} holds no weights: expected {weights.replace('*', 'model')}")
     if not adapter and not has_tokenizer(folder):
         raise UserError(f"{folder} holds no tokenizer: save it there with tokenizer.save_pretrained")
     return Source(folder, name, adapter)
@@ -138,24 +141,8 @@ def _fetch(name: str, trust_remote_code: bool) -> Path:
     return Path(found)
 
 
-def _file_digest(file: Path) -> str:
-    size = file.stat().st_size
-    if size <= _WHOLE:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    found = hashlib.sha256(str(size).encode())
+@cache
+def _file_digest(file: Path, _mtime_ns: int, _size: int) -> str:
+    """Return the SHA-256 of a file. Its time and size are there for the cache alone."""
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = stream.read(min(length, size))
-        found.update(header)
-        try:
-            tensors = json.loads(header)
-        except ValueError as error:
-            raise UserError(f"{file} is damaged: its header is no JSON; fetch or save the weights again") from error
-        for name, entry in sorted(tensors.items()):
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            for offset in (begin, (begin + end) // 2):
-                stream.seek(8 + length + offset)
-                found.update(stream.read(min(_SAMPLE, end - offset)))
-    return found.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
