@@ -243,6 +243,7 @@ def test_a_voice_speaks_as_the_adapter_does(tmp_path) -> None:
         with trainable_copy(model) as module:
             tuned = get_peft_model(module, lora_config(module, RECIPE))
             voice = Voice(model, tuned)
+            torch.manual_seed(0)  # the two sum in another order, so a token at the edge of its share may differ
             with torch.no_grad():
                 for name, p in tuned.named_parameters():
                     if "lora_B" in name:
