@@ -1,5 +1,6 @@
 """Readings of several changes in one run, and the page they make."""
 
+import json
 import re
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_what_a_text_leaves_out_is_read_in_the_same_run_and_told_under_it(tmp_pa
         assert left.text == OTHER
         measure(whole, ONE, TASKS[:12], run, few)
         assert len(run.events("account")) == 2
+    (carried,) = json.loads(report(tmp_path / "run").json.read_text(encoding="utf-8"))["first"]["carried"]
+    assert carried["label"] == "the text given" and carried["first"][0]["value"]["value"] > 0.1
     page = report(tmp_path / "run").html.read_text(encoding="utf-8")
     assert f"Read in what is left: {OTHER}" in re.sub(r"<[^>]+>", "", page)
     anchors = re.findall(r'id="([^"]+)"', page)
