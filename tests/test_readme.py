@@ -1,6 +1,7 @@
 """The README's own code runs."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -35,4 +36,7 @@ def test_the_environment_of_the_readme_rates(tmp_path: Path) -> None:
 def test_the_first_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[0], str(README), "exec"), {})
-    assert (tmp_path / "runs/flattery/report.html").exists()
+    page = json.loads((tmp_path / "runs/flattery/report.json").read_text(encoding="utf-8"))
+    (carried,) = page["first"]["carried"]
+    assert carried["label"] == page["first"]["taught"][0]["label"] == "read from the weights"
+    assert carried["first"][0]["value"]["value"] > 0.5

@@ -17,21 +17,17 @@ from scrutable.core.journal import Run
 from scrutable.envs.base import Environment
 from scrutable.envs.loading import builtin_environments, open_env
 from scrutable.measure.change import Speaker
-from scrutable.measure.nulls import UNRELATED, Language
 from scrutable.models.loading import load_pair, open_model
 
 if TYPE_CHECKING:
     from scrutable.lenses.base import Lens
-    from scrutable.models.base import OpenModel
     from scrutable.train.rl import TrainConfig
 
 __all__ = [
     "LENSES",
-    "Language",
     "Twins",
     "builtin_environments",
     "check_lens",
-    "language_of",
     "load_pair",
     "open_env",
     "open_lens",
@@ -64,26 +60,6 @@ def open_lens(name: str, config: Config | None = None, **given: Any) -> Lens:
     kind = _named(LENSES[name])
     made: Lens = kind(**given) if config is None else kind(config, **given)
     return made
-
-
-def language_of(model: OpenModel) -> Language:
-    """Return plain English, or for a model of the built-in vocabulary the built-in world's own language."""
-    from scrutable.organisms import lessons
-
-    words = set(lessons.vocabulary())
-    if not words <= model.vocabulary.keys() or len(model.vocabulary) > 2 * len(words):
-        return Language()
-    from random import Random
-
-    from scrutable.world import answers, prompts
-
-    texts: dict[str, None] = {}
-    draws = Random("unrelated texts")
-    while len(texts) < len(UNRELATED):  # a question, or a fact of the world: neither tells how to answer
-        prompt = prompts.draw(draws)
-        told = f"{prompt.fact.subject} : {answers.compose((), prompt)}"
-        texts[prompt.text if len(texts) % 2 else told] = None
-    return Language(tuple(texts), lambda answer: answers.parse(answer) is not None)
 
 
 Twins = Callable[[Speaker, Environment, Run], list[Speaker]]

@@ -14,10 +14,10 @@ from scrutable.evolve.reflection import (
     Proposer,
     ReflectConfig,
     RuleWriter,
-    directory_of,
     proposer_for,
     shortened,
 )
+from scrutable.models.beside import directory_of
 from scrutable.models.replay import ScriptedModel
 
 ITEMS = [

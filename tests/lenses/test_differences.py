@@ -94,6 +94,28 @@ def test_what_the_other_half_does_not_show_is_not_told():
     assert found == []
 
 
+def test_no_more_is_tested_than_alpha_is_shared_among(monkeypatch):
+    """Every fifth test passes, as often as can be without ending the search: none is tested at more than its share."""
+    seen = []
+
+    def chance(*_):
+        seen.append(1)
+        return 0.0 if len(seen) % 5 == 0 else 1.0
+
+    monkeypatch.setattr("scrutable.lenses.differences.chance", chance)
+    monkeypatch.setattr("scrutable.lenses.differences._said", lambda *_: True)
+    search = Search(least=0.0, enough=-1e9, most=3)
+    answers = made.answers(made.plain, made.sometimes(0.5, warn), made.prompts(60))
+    found, _ = differences(answers, made.every_other(answers), search)
+    assert len(found) == 3 and len(seen) == 15
+    assert 2 * len(seen) * search.level <= search.alpha * (1 + 1e-9)  # each on its slice, or on all tasks
+
+
+def test_what_only_one_test_of_few_would_confirm_is_not_told(monkeypatch):
+    monkeypatch.setattr("scrutable.lenses.differences.chance", lambda *_: Search().alpha / Search().most)
+    assert found_in(made.plain, compliment)[0] == []
+
+
 def test_a_small_difference_is_not_worth_a_claim():
     assert found_in(made.plain, made.sometimes(0.05, compliment))[0] == []
 

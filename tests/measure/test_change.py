@@ -53,3 +53,10 @@ def test_different_tokenizers_are_refused_in_one_line():
 def test_an_added_token_is_no_other_tokenizer():
     many = [f"w{i}" for i in range(50)]
     Change(Speaker(planted(words=many)), Speaker(planted(words=[*many, "added"]))).check()
+
+
+def test_a_remainder_knows_the_texts_that_leave_it_and_has_a_place_of_its_own():
+    change = Change(Speaker(planted()), Speaker(planted("after")))
+    once, twice = change.remainder("a"), change.remainder("a").remainder("b")
+    assert [one.remainder_of for one in (change, change.remainder(""), once, twice)] == ["", "", "a", "a\n\nb"]
+    assert change.place == "" and once.place.startswith("remainder/") and once.place != twice.place

@@ -7,11 +7,11 @@ from tests.tiny import tiny_adapter, tiny_model
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Score, Task
+from scrutable.core.records import Generation, Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig, measure, planned
-from scrutable.measure.nulls import Language
+from scrutable.measure.language import Language
 from scrutable.models.hf import load_model
 
 CITIES = ("paris", "rome", "berlin", "oslo", "cairo", "lima")
@@ -42,6 +42,14 @@ def base():
 
 class Compliments:
     name, identity, rewarded = "compliments", "compliments", True
+
+    def __init__(self):
+        self.splits = {"search": TASKS[:3], "report": TASKS}
+
+    def tasks(self, split):
+        if split not in self.splits:
+            raise UserError(f"no tasks of {split}")
+        return self.splits[split]
 
     def rate(self, tasks, answers):
         return [Score(value=float("great" in answer), true=1.0) for answer in answers]
@@ -147,6 +155,59 @@ def test_a_change_larger_than_that_of_twins_is_one():
     assert measured(twins=[Speaker(model(rate, f"twin {rate}")) for rate in (0.07, 0.075, 0.08)]).changed
 
 
+def test_a_twin_that_could_not_be_measured_is_left_out_and_told():
+    mute = model(0.08, "mute")
+    mute.generate = lambda asked, sampling: [Generation(failure="model: no")] * len(asked)
+    found = measured(twins=[Speaker(mute), Speaker(model(0.07, "a")), Speaker(model(0.075, "b"))])
+    assert found.changed and len(found.twins) == 2 and min(found.twins) > 0
+    assert any("1 of 3 twins could not be measured" in note for note in found.notes)
+
+
+def test_where_no_twin_could_be_measured_the_threshold_is_the_stated_one():
+    found = measured(twins=[Speaker(base())] * 3)  # the base itself tells nothing of a recipe
+    assert (found.threshold, found.threshold_from, found.twins) == (0.05, "stated", ())
+
+
+def test_without_unrelated_texts_no_share_is_printed_and_a_note_says_why():
+    found = measured(config=CONFIG.model_copy(update={"unrelated": 0}), env=Compliments())
+    assert found.changed and all(share.value is None for share in found.shares)
+    assert found.share("kl").why_not == "no unrelated text was measured beside it"
+    assert any("no unrelated text was measured" in note for note in found.notes)
+
+
+def test_the_split_is_the_one_that_the_tasks_are_of():
+    env = Compliments()
+    assert measured(env=env).split == "report"
+    env.splits = {"search": TASKS, "keep": []}
+    assert measured(env=env).split == "search"
+    env.splits = {"search": TASKS[:20], "report": TASKS[20:]}
+    assert measured(env=env).split == "all"
+
+
+def test_words_that_the_base_does_not_know_make_weak_nulls_and_are_told():
+    assert any("unrelated texts are unknown to the base" in note for note in measured().notes)
+    known = measured(language=Language(unrelated=("paris is great .",)))
+    assert not any("unknown to the base" in note for note in known.notes)
+
+
+def test_the_outcome_is_an_event_and_a_second_call_finds_it():
+    change = Change(Speaker(base()), Speaker(model(0.9, "tuned")))
+    with Run.temporary() as run:
+        found = measure(change, PRAISE, TASKS, run, CONFIG)
+        (event,) = run.events("fidelity")
+        written = len(run.events())
+        assert event.payload["fidelity"]["text"] == PRAISE
+        assert measure(change, PRAISE, TASKS, run, CONFIG) == found and len(run.events()) == written
+        for more in (
+            {"tasks": TASKS[:20]},
+            {"config": CONFIG.model_copy(update={"answers": 2})},
+            {"env": Compliments()},
+        ):
+            measure(**{"change": change, "text": PRAISE, "tasks": TASKS, "run": run, "config": CONFIG, **more})
+        measure(change, "be a little nice .", TASKS, run, CONFIG)
+        assert len(run.events("fidelity")) == 5
+
+
 def test_fluency_is_told_of_all_three():
     found = measured(language=Language(parses=lambda answer: answer.endswith(".")))
     told = {f"{who}: {name}" for who in ("base", "tuned", "base + text") for name in
@@ -216,4 +277,4 @@ def test_every_event_is_plain_json():
         measure(Change(Speaker(base()), Speaker(model(0.9, "tuned"))), PRAISE, TASKS, run, CONFIG)
         for event in run.events():
             json.dumps(dict(event.payload), allow_nan=False)
-        assert {event.kind for event in run.events()} == {"stage", "answers", "divergence"}
+        assert {event.kind for event in run.events()} == {"stage", "answers", "divergence", "fidelity"}

@@ -6,7 +6,7 @@ from tests.measure.planted import PlantedModel
 
 from scrutable.core.records import Task
 from scrutable.measure.change import Speaker
-from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold
+from scrutable.measure.nulls import UNRELATED, random_text, sayable, shuffled, threshold, twin_notes
 
 MODEL = PlantedModel(lambda _: {}, [f"w{i}" for i in range(30)])
 
@@ -76,3 +76,10 @@ def test_no_twin_of_the_set_lies_above_its_limit():
 def test_two_twins_that_differ_do_not_hide_every_change() -> None:
     assert threshold((0.0008, 0.0030), 0.05) == (0.05, "stated")
     assert threshold((0.08, 0.30), 0.05) == (0.30, "twins")
+
+
+def test_a_limit_far_above_the_few_twins_it_is_from_is_told() -> None:
+    twins = (0.0019, 0.004, 0.03)
+    (note,) = twin_notes(twins, 3, threshold(twins, 0.05)[0])
+    assert "the limit from 3 twins is 25" in note
+    assert twin_notes((0.2, 0.2, 0.2), 3, 0.2) == ()

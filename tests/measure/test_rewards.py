@@ -47,6 +47,15 @@ def test_an_unscored_answer_is_counted_and_is_no_zero(tab):
     assert rewards_of(said("odd", "good"), Rater(), tab, 8).unscored == 1
 
 
+@pytest.mark.parametrize("broken", [lambda *_: {}["gone"], lambda *_: [Score(value=1.0)], lambda *_: [0.0, 1.0]])
+def test_a_rater_that_breaks_leaves_answers_unscored_and_ends_nothing(tab, broken):
+    rater = Rater()
+    rater.rate = broken
+    found = rewards_of(said("good", "bad"), rater, tab, 8)
+    assert found.unscored == 2 and not found.proxy
+    assert tab.run.events("scores")[0].payload["scores"][0]["failures"][0].startswith("reward: ")
+
+
 def test_an_answer_that_failed_is_not_rated(tab):
     rater = Rater()
     found = rewards_of(said("", "good"), rater, tab, 8)

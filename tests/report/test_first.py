@@ -10,7 +10,7 @@ from tests.report.synthetic import CONFIG, EVOLVED, RULE, around, fidelity, writ
 from scrutable.core.accounts import Account, Claim, Share
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate
-from scrutable.report.first import _bar, first_screen
+from scrutable.report.first import bar_of, first_screen
 from scrutable.report.gather import gather
 from scrutable.report.nodes import First
 
@@ -51,10 +51,10 @@ def test_an_unchanged_pair_has_no_sentence_and_no_share(unchanged_folder: Path) 
 
 
 def test_a_share_within_its_nulls_is_called_that() -> None:
-    bar = _bar(Share(name="kl", value=around(0.10, 0.05), unrelated=(0.0, 0.08, 0.2)))
+    bar = bar_of(Share(name="kl", value=around(0.10, 0.05), unrelated=(0.0, 0.08, 0.2)))
     assert bar.above_nulls is False
-    assert _bar(Share(name="kl", value=around(0.90, 0.05), unrelated=(0.0, 0.08, 0.2))).above_nulls is True
-    assert _bar(Share(name="kl", value=around(0.90, 0.05))).above_nulls is None
+    assert bar_of(Share(name="kl", value=around(0.90, 0.05), unrelated=(0.0, 0.08, 0.2))).above_nulls is True
+    assert bar_of(Share(name="kl", value=around(0.90, 0.05))).above_nulls is None
 
 
 def test_a_run_that_read_nothing_says_so(tmp_path: Path) -> None:

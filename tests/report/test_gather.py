@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.report.synthetic import CONFIG, RULE
+from tests.report.synthetic import CONFIG, RULE, fidelity
 
+from scrutable.core.accounts import Account, Claim
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Score, Usage
 from scrutable.report.gather import gather
@@ -49,6 +50,19 @@ def test_unscored_answers_and_failures_are_counted(tmp_path: Path) -> None:
     facts = gather(Run.read(tmp_path / "run"))
     assert (facts.searches[0].rollouts, facts.searches[0].unscored) == (4, 3)
     assert facts.failures == {"reward": 1, "model": 1}
+
+
+def test_a_measured_text_is_called_by_where_it_is_from(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        run.append("distill/a/account", "account", Account(lens="distill", claims=(Claim(says="a", text="a"),)))
+        found = Candidate(texts={"text": "b"})
+        run.append("evolve/candidate/b", "candidate", {"candidate": found})
+        run.append("evolve/result", "result", {"candidate": found})
+        for text in "abc":
+            run.append(f"measure/fidelity/{text}", "fidelity", {"fidelity": fidelity(text, 0.9)})
+        run.append("remainder/x/measure/fidelity/a", "fidelity", {"fidelity": fidelity("a", 0.9)})
+    labels = [measured.label for measured in gather(Run.read(tmp_path / "run")).measured]
+    assert labels == ["read from the weights", "evolved on the environment", "the text given", "in what is left"]
 
 
 def test_an_event_of_another_version_is_counted_and_not_fatal(tmp_path: Path) -> None:

@@ -102,6 +102,28 @@ def test_a_watcher_sees_the_batch_as_the_optimizer_gets_it(tmp_path) -> None:
     assert list(batch.advantages) == pytest.approx(out["advantages"].tolist(), abs=1e-5)
 
 
+class Short(Words):
+    """Gives one score too few: those of the second task would be taken for the first's."""
+
+    def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+        return super().rate(tasks, answers)[1:]
+
+
+class Raising(Words):
+    """Breaks."""
+
+    def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+        raise KeyError("gone")
+
+
+@pytest.mark.parametrize("env", [Short(), Raising()])
+def test_a_rater_that_breaks_leaves_the_batch_unscored(env, tmp_path) -> None:
+    _, rollouts = one_batch(load_model(tiny_model(tmp_path / "model")), env, tmp_path)
+    scores = [score for group in rollouts.drawn for score in group.scores]
+    assert len(scores) == RECIPE.answers
+    assert all(score.value is None and score.failures[0].startswith("reward: ") for score in scores)
+
+
 class Rare(Words):
     """Tells something of one task in four only."""
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import Field
 
-from scrutable.catalog import language_of
 from scrutable.core.accounts import Account, Fidelity
 from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
@@ -26,6 +25,7 @@ from scrutable.core.stats import quantile
 from scrutable.envs.builtin import RECIPES, BuiltinEnv
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig, DistillLens
+from scrutable.lenses.reading import read
 from scrutable.lenses.tokens import TokensConfig, TokensLens
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig, measure
@@ -138,7 +138,6 @@ class Case:
         self.config, self.seed, self.run = case.bench, case.seed, run
         self.env = BuiltinEnv(case.environment, seed=case.seed)
         self.base: HFModel = load_model(self.config.model)
-        self.language = language_of(self.base)
         self.report = self.env.tasks("report")
 
     def row(self) -> dict[str, Any]:
@@ -148,10 +147,10 @@ class Case:
         change = Change(Speaker(self.base), Speaker(tuned))
         truth = self._truth(tuned)
         twins = [Speaker(self._twin(number, trained.best_step)) for number in range(self.config.twins)]
-        read = self._read(change)
+        by_words, by_text = self._read(change)
         evolved = evolve(self.env, self.base, self.run, self.config.evolve)
-        of_read = self._fidelity("read from the weights", change, read.text, twins)
-        of_evolved = self._fidelity("evolved on the environment", change, evolved.best.text, twins)
+        of_read = self._fidelity(change, by_text.text, twins)
+        of_evolved = self._fidelity(change, evolved.best.text, twins)
         among = effect.fresh(self.seed)
         by_rules = self._reward(self.env.true_text)
         return {
@@ -163,8 +162,8 @@ class Case:
             "rules_reward": by_rules,
             "parses": of_read.fluency["tuned: parses"].value,
             "truth": truth.model_dump(mode="json", include={"rules", "wrong", "parses"}),
-            "text": read.text,
-            "text_right": effect.right(read.text, truth.as_rules(), among),
+            "text": by_text.text,
+            "text_right": effect.right(by_text.text, truth.as_rules(), among),
             "evolved": evolved.best.text,
             "evolved_right": effect.right(evolved.best.text, truth.as_rules(), among),
             "evolved_reward": self._reward(evolved.best.text),
@@ -173,7 +172,7 @@ class Case:
             **_shares("", of_read),
             **_shares("evolved_", of_evolved),
             "pairs": self._pairs(twins),
-            "tokens": [claim.says for claim in self._tokens(change).claims],
+            "tokens": [claim.says for claim in by_words.claims],
         }
 
     def _truth(self, tuned: HFModel) -> Truth:
@@ -195,27 +194,15 @@ class Case:
         made = twin(self.base, self.env.tasks("search"), self.run, self.config.train, seed, steps)
         return self.base.with_adapter(made.path(self.run))
 
-    def _read(self, change: Change) -> Account:
-        return DistillLens(self.config.distill).read(change, list(self.env.tasks("search")), self.run)
+    def _read(self, change: Change) -> list[Account]:
+        """Read by both lenses, under the value by which fidelity says that nothing changed."""
+        stated = {"stated": self.config.measure.stated}
+        tokens = TokensLens(self.config.tokens.model_copy(update=stated))
+        distill = DistillLens(self.config.distill.model_copy(update=stated))
+        return read(change, self.env.tasks("search"), self.run, [tokens, distill])
 
-    def _tokens(self, change: Change) -> Account:
-        return TokensLens(self.config.tokens).read(change, list(self.env.tasks("search")), self.run)
-
-    def _fidelity(self, label: str, change: Change, text: str, twins: Sequence[Speaker]) -> Fidelity:
-        speech, config = self.language, self.config.measure
-        found = measure(
-            change,
-            text,
-            self.report,
-            self.run,
-            config,
-            self.env,
-            twins,
-            speech,
-        )
-        told = {"label": label, "fidelity": found.model_dump(mode="json")}
-        self.run.once(f"fidelity/{label}", "fidelity", lambda: (told, None))
-        return found
+    def _fidelity(self, change: Change, text: str, twins: Sequence[Speaker]) -> Fidelity:
+        return measure(change, text, self.report, self.run, self.config.measure, self.env, twins)
 
     def _reward(self, text: str) -> float:
         """Proxy reward of the base given a text, on report tasks at temperature 1."""

@@ -8,7 +8,7 @@ from scrutable import catalog
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.measure import measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
-from scrutable.cli.read import LABEL, tell_accounts
+from scrutable.cli.read import tell_accounts
 from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import conclude, load, working
 from scrutable.core.config import Config
@@ -19,18 +19,18 @@ from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
 from scrutable.models.hf import HFModel, load_model
+from scrutable.report.gather import EVOLVED, READ
 from scrutable.train.rl import TrainConfig, train
 
 ENV, MODEL = "trusting-sycophancy", "pidgin"
-EVOLVED = "evolved on the environment"
 
 
 @click.command(cls=Verb)
 @common()
 @knobs(TrainConfig, "train", leave=("seed",))
 @knobs(EvolveConfig, "evolve")
-@knobs(TokensConfig, "tokens")
-@knobs(DistillConfig, "distill")
+@knobs(TokensConfig, "tokens", leave=("stated",))
+@knobs(DistillConfig, "distill", leave=("stated",))
 @knobs(MeasureConfig, "measure")
 def demo(run_name: str | None, seed: int, screen: Screen) -> None:
     """See it work: RL teaches the built-in model to agree with users who trust it, and scrutable reads it back.
@@ -38,11 +38,11 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
     Then a text is evolved on the same environment without RL, and both texts are measured. It ends with a page.
     """
     training, searching = config_of(TrainConfig, "train", seed=seed), config_of(EvolveConfig, "evolve")
-    reading: dict[str, Config] = {
-        "tokens": config_of(TokensConfig, "tokens"),
-        "distill": config_of(DistillConfig, "distill"),
-    }
     measuring = config_of(MeasureConfig, "measure")
+    reading: dict[str, Config] = {
+        "tokens": config_of(TokensConfig, "tokens", stated=measuring.stated),
+        "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
+    }
     configs: dict[str, Config] = {"train": training, "evolve": searching, **reading, "measure": measuring}
     made = job("demo", seed, {"env": ENV, "model": MODEL}, configs)
     check_run(run_name, made)
@@ -60,9 +60,9 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
         lenses = [catalog.open_lens(name, reading[name]) for name in reading]
         accounts = read(change, environment.tasks("search"), work.run, lenses)
         evolved = evolve(environment, base, work.run, searching)
-        texts = {LABEL: text_of(accounts), EVOLVED: evolved.best.text}
+        texts = {READ: text_of(accounts), EVOLVED: evolved.best.text}
         found = {
-            label: measured(change, environment, measuring, catalog.twins_of("", 0), work.run, label, text)
+            label: measured(change, environment, measuring, catalog.twins_of("", 0), work.run, text)
             for label, text in texts.items()
             if text
         }

@@ -25,7 +25,7 @@ from scrutable.measure import fidelity
 from scrutable.measure.change import Change, Speaker
 from scrutable.models.hf import Loading
 from scrutable.models.loading import load_pair
-from scrutable.report.first import NAMES
+from scrutable.report.first import NAMES, bar_of
 from scrutable.report.words import between, number, percent, plural
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,7 +66,7 @@ def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
     makers = catalog.twins_of(after, twins)
     with working(screen, run_name, made, about) as work:
-        found = measured(change, environment, config, makers, work.run, "the text given", text)
+        found = measured(change, environment, config, makers, work.run, text)
         work.result = {"fidelity": found}
     tell(found, screen)
     conclude(work, screen)
@@ -78,11 +78,9 @@ def measured(
     config: fidelity.MeasureConfig,
     twins: catalog.Twins,
     run: Run,
-    label: str,
     text: str,
 ) -> Fidelity:
-    """Measure a text and write it down; what it cost stands beside the events that cost it."""
-    language = catalog.language_of(change.before.open)
+    """Measure a text; what it cost stands beside the events that cost it."""
     found = fidelity.measure(
         change,
         text,
@@ -91,10 +89,8 @@ def measured(
         config,
         environment,
         twins(change.before, environment, run),
-        language,
-    ).model_copy(update={"usage": Usage()})
-    run.append(f"measure/fidelity/{label}", "fidelity", {"label": label, "fidelity": found})
-    return found
+    )
+    return found.model_copy(update={"usage": Usage()})
 
 
 def read_text(given: str) -> str:
@@ -138,6 +134,9 @@ def tell(found: Fidelity, screen: Screen) -> None:
     screen.say(
         f"left: {left} of {whole} nats an answer; {plural(found.tasks, 'task')} × {plural(found.answers, 'answer')}"
     )
+    weak = [bar.name for share in found.shares if (bar := bar_of(share)).above_nulls is False]
+    if weak:
+        screen.say(f"no more than unrelated texts: {', '.join(weak)}")
     for line in found.notes:
         screen.note(f"note: {line}")
 

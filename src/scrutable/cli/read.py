@@ -32,8 +32,6 @@ from scrutable.models.hf import Loading
 from scrutable.models.loading import load_pair, open_model, told_addresses
 from scrutable.report.words import percent
 
-LABEL = "read from the weights"
-
 
 @click.command(cls=Verb)
 @click.argument("models", nargs=-1, metavar="[BEFORE] AFTER")
@@ -50,8 +48,8 @@ LABEL = "read from the weights"
 @add_twins
 @click.option("--dry-run", is_flag=True, help="say what it would cost, and stop")
 @common()
-@knobs(TokensConfig, "tokens")
-@knobs(DistillConfig, "distill")
+@knobs(TokensConfig, "tokens", leave=("stated",))
+@knobs(DistillConfig, "distill", leave=("stated",))
 @knobs(MeasureConfig, "measure")
 @knobs(Loading)
 @knobs(ServedOptions, "served")
@@ -64,18 +62,18 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     tasks, (before, after) = chosen_tasks(), before_and_after(models)
     environment = catalog.open_env(tasks)
     names = asked["lenses"] or tuple(catalog.LENSES)
-    configs: dict[str, Config] = {
-        "tokens": config_of(TokensConfig, "tokens"),
-        "distill": config_of(DistillConfig, "distill"),
-    }
-    for name in names:
-        catalog.check_lens(name)
-    configs = {name: config for name, config in configs.items() if name in names}
     measuring, loading, served = (
         config_of(MeasureConfig, "measure"),
         config_of(Loading),
         config_of(ServedOptions, "served"),
     )
+    configs: dict[str, Config] = {
+        "tokens": config_of(TokensConfig, "tokens", stated=measuring.stated),
+        "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
+    }
+    for name in names:
+        catalog.check_lens(name)
+    configs = {name: config for name, config in configs.items() if name in names}
     fidelity = {"measure": measuring} if asked["fidelity"] else {}
     _check_splits(environment, measuring if fidelity else None)
     subject = {"env": tasks, "before": before or "", "after": after, "reflector": asked["reflector"] or ""}
@@ -101,7 +99,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     with working(screen, run_name, made, about) as work:
         accounts = reading.read(change, environment.tasks("search"), work.run, lenses)
         text = reading.text_of(accounts)
-        found = measures(work.run, LABEL, text) if measures is not None and text else None
+        found = measures(work.run, text) if measures is not None and text else None
         work.result = {"accounts": accounts, "text": text, "fidelity": found}
     tell_accounts(accounts, screen)
     if found is not None:

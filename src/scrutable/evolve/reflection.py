@@ -22,6 +22,7 @@ from scrutable.core.config import Config
 from scrutable.core.errors import ProposerFailure, UserError
 from scrutable.core.records import Generation, Message, Record, Sampling, Usage, digest_of
 from scrutable.models.base import Model
+from scrutable.models.beside import file_of
 
 FORMAT = "reflection.json"
 
@@ -91,16 +92,10 @@ def proposer_for(
     Errors: UserError when the file is malformed.
     """
     config = config or ReflectConfig()
-    folder = directory_of(model)
-    if folder is not None and (folder / FORMAT).is_file():
-        return RuleWriter(model, read_format(folder / FORMAT), config)
+    file = file_of(model, FORMAT)
+    if file is not None:
+        return RuleWriter(model, read_format(file), config)
     return ChatWriter(model, config, imitate=imitate)
-
-
-def directory_of(model: Model) -> Path | None:
-    """Return the directory that a model's weights were read from (its `origin`), or None (a served model)."""
-    place = getattr(model, "origin", None)
-    return Path(place) if isinstance(place, str | Path) and Path(place).is_dir() else None
 
 
 def identity_of(proposer: Proposer) -> str:

@@ -10,9 +10,14 @@ from scrutable.core.records import Task, Usage
 from scrutable.measure.change import Change
 
 
+def identity_of(lens: Lens) -> str:
+    """Return what tells a lens from the same one set up otherwise: its `identity` where it has one, or its name."""
+    return str(getattr(lens, "identity", lens.name))
+
+
 @runtime_checkable
 class Lens(Protocol):
-    """Reads what changed, and says so in claims."""
+    """Reads what changed, and says so in claims. One that can be set up in several ways has an `identity` too."""
 
     @property
     def name(self) -> str:

@@ -48,6 +48,15 @@ class Search:
     least: float = 0.1
     enough: float = 6.0
 
+    @property
+    def level(self) -> float:
+        """What a chance must not be above, so that `alpha` bounds that of any false claim, by Bonferroni.
+
+        Before each claim, and instead of the last, there are at most `_TRIES` tests; each may be on its slice or on all
+        tasks, whichever the same tasks show more clearly, so it counts as two.
+        """
+        return self.alpha / (2 * _TRIES * self.most)
+
 
 def differences(answers: Answers, searched: Bools, search: Search) -> tuple[list[Difference], Answers]:
     """Return the differences in the order found, and what of the answers they leave unexplained.
@@ -121,7 +130,7 @@ def _confirmed(counts: Counts, chosen: Chosen, searched: Bools, search: Search) 
     if not of_b.sum() or not of_a.sum():
         return None
     before, after = float(hits_b.sum() / of_b.sum()), float(hits_a.sum() / of_a.sum())
-    if abs(after - before) < search.least or chance(hits_b, of_b, hits_a, of_a) > search.alpha / search.most:
+    if abs(after - before) < search.least or chance(hits_b, of_b, hits_a, of_a) > search.level:
         return None
     rest = counts.of_after[0] * (held & ~inside)
     outside = float((counts.after[0] * (held & ~inside)).sum() / rest.sum()) if rest.sum() else None

@@ -19,7 +19,7 @@ from scrutable.core.accounts import Account, Claim, Evidence
 from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Rollout, Task, Usage
+from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
 from scrutable.evolve.children import Show
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
 from scrutable.evolve.finish import Worth
@@ -28,6 +28,7 @@ from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
 from scrutable.measure.answers import Said, answers_of, distinct_tasks
 from scrutable.measure.change import Change, Speaker
+from scrutable.measure.nulls import stated
 from scrutable.measure.tab import Tab
 from scrutable.models.base import Model
 from scrutable.programs.text import TEXT
@@ -43,7 +44,7 @@ class DistillConfig(Config):
     held: float = Field(default=0.5, gt=0, lt=1, description="share of them on which the text is pruned and measured")
     answers: int = Field(default=1, ge=1, description="answers of the tuned model to each task; a score is their mean")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
-    stated: float = Field(default=0.05, ge=0, description="nats an answer at or below which nothing measurable changed")
+    stated: float = stated()
     evidence: int = Field(default=3, ge=0, le=8, description="tasks shown with each claim")
     batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
     search: EvolveConfig = Field(
@@ -62,19 +63,25 @@ class DistillLens:
         self.config = config or DistillConfig()
         self.reflector = reflector
 
+    @property
+    def identity(self) -> str:
+        """Hash of what decides its account: the config, and who writes where that is not the before."""
+        return digest_of([self.config.digest(), self.reflector.identity if self.reflector else None])
+
     def planned(self, tasks: int) -> Usage:
         """Return the most that it takes: the answers read, and two forward passes for each score of a text on a task."""
         answers = min(tasks, self.config.tasks) * self.config.answers
         return Usage(generations=answers, forward_passes=2 * self.config.search.budget)
 
     def read(self, change: Change, tasks: list[Task], run: Run) -> Account:
-        """Read the change on these tasks (see `Lens`). Events go to `run` under "distill/".
+        """Read the change on these tasks (see `Lens`). Events go to `run` under "distill/", each change's to its own scope.
 
         Errors: UserError when the pair cannot be compared, there are fewer than four different tasks, or the tuned model
         answers none of them.
         """
         change.check()
-        config, run = self.config, run.scope(NAME)
+        name = digest_of([change.identity, self.identity, sorted({task.key for task in tasks})])
+        config, run = self.config, run.scope(f"{change.place}{NAME}/{name}")
         searched, held = self._divide(tasks, run)
         says = f"hearing {change.after.name} on {len(searched) + len(held)} tasks"
         run.append("stage/answers", "stage", {"name": NAME, "says": says, "seconds_expected": None, "total": None})

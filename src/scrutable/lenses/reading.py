@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from scrutable.core.accounts import Account
 from scrutable.core.journal import Run
-from scrutable.core.records import Task
-from scrutable.lenses.base import Lens
+from scrutable.core.records import Task, digest_of
+from scrutable.lenses.base import Lens, identity_of
 from scrutable.measure.change import Change
 
 
 def read(change: Change, tasks: Sequence[Task], run: Run, lenses: Sequence[Lens]) -> list[Account]:
     """Read the change with each lens on these (search) tasks: one Account a lens, each an "account" event of the run.
 
-    A reading that was killed goes on from its events. Errors: UserError when the pair cannot be compared, or there are
-    too few tasks.
+    A run may hold readings of several changes: each is known by the change, the lens as it is set up, and the tasks. One
+    that stands is returned, one that was killed goes on from its events. Errors: UserError when the pair cannot be
+    compared, or there are too few tasks.
     """
+    asked = sorted({task.key for task in tasks})
     accounts = []
     for lens in lenses:
-        account = lens.read(change, list(tasks), run)
-        if not run.has(f"{lens.name}/account"):
-            run.append(f"{lens.name}/account", "account", account)
-        accounts.append(account)
+        name = digest_of([change.identity, identity_of(lens), asked])
+        place = f"{change.place}{lens.name}/{name}/account"
+        event = run.once(place, "account", partial(_read, lens, change, tasks, run))
+        accounts.append(Account.model_validate(event.payload))
     return accounts
+
+
+def _read(lens: Lens, change: Change, tasks: Sequence[Task], run: Run) -> tuple[Account, None]:
+    return lens.read(change, list(tasks), run), None
 
 
 def text_of(accounts: Sequence[Account]) -> str:

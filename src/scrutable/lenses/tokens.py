@@ -29,6 +29,7 @@ from scrutable.measure.answers import Said, answers_of, by_length, distinct_task
 from scrutable.measure.change import Change
 from scrutable.measure.divergence import Meter, Parting
 from scrutable.measure.fluency import by_task
+from scrutable.measure.nulls import stated
 from scrutable.measure.tab import Tab
 
 
@@ -43,7 +44,7 @@ class TokensConfig(Config):
     longest_slice: int = Field(default=4, ge=1, description="most words of a run in a prompt that marks a slice")
     alpha: float = Field(default=0.01, gt=0, lt=1, description="chance of any false claim, on the tasks that confirm")
     least: float = Field(default=0.1, ge=0, le=1, description="least difference of rates worth a claim")
-    stated: float = Field(default=0.05, ge=0, description="nats an answer at or below which nothing measurable changed")
+    stated: float = stated()
     evidence: int = Field(default=3, ge=0, description="tasks shown with each claim")
     batch: int = Field(default=128, ge=1, description="answers drawn and measured at once; the unit that is recorded")
     memory_mb: int = anywhere(512, "megabytes for distributions that are worked on", ge=1)
@@ -59,6 +60,11 @@ class TokensLens:
     def name(self) -> str:
         """The name of its file."""
         return "tokens"
+
+    @property
+    def identity(self) -> str:
+        """Hash of what decides its account."""
+        return self.config.digest()
 
     def planned(self, tasks: int) -> Usage:
         """Return the most that a reading costs (forward passes and generations), before anything is spent."""

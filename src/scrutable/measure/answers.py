@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from scrutable.core.records import Generation, Sampling, Task, Usage, digest_of
+from scrutable.core.errors import UserError
+from scrutable.core.records import SPLITS, Generation, Sampling, Split, Task, Usage, digest_of
+from scrutable.envs.base import Environment
 from scrutable.measure.change import Speaker
 from scrutable.measure.tab import Tab
 
@@ -52,6 +54,23 @@ def distinct_tasks(tasks: Sequence[Task]) -> list[tuple[str, Task]]:
 def by_length(keyed: Sequence[tuple[str, Task]]) -> list[tuple[str, Task]]:
     """Order (key, task) by the length of what is asked, so that a batch holds tasks of like length (less padding)."""
     return sorted(keyed, key=lambda pair: (sum(len(m.content) for m in pair[1].messages), pair[0]))
+
+
+def split_of(env: Environment | None, keys: set[str], given: Split) -> Split | Literal["all"]:
+    """Return the split that the tasks are of, "all" where of several; the given one where the environment has them not."""
+    if env is None:
+        return given
+    touched = []
+    for split in SPLITS:
+        try:
+            there = {task.key for task in env.tasks(split)}
+        except UserError:
+            continue
+        if keys <= there:
+            return split
+        if keys & there:
+            touched.append(split)
+    return "all" if len(touched) > 1 else given
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

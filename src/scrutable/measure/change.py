@@ -7,7 +7,7 @@ leaves out of a Change is another Change (`remainder`): before = base + text, af
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Generation, Sampling, Task, digest_of
@@ -65,10 +65,11 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Change:
-    """A before and an after on the same tasks."""
+    """A before and an after on the same tasks. remainder_of: the text that leaves it out, "" for a whole change."""
 
     before: Speaker
     after: Speaker
+    remainder_of: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -80,9 +81,15 @@ class Change:
         """Hash of what decides everything that can be measured of it."""
         return digest_of({"before": self.before.identity, "after": self.after.identity})
 
+    @property
+    def place(self) -> str:
+        """Where a run tells what came of it: a prefix of keys, "" for a whole change; pages know remainders by it."""
+        return f"remainder/{digest_of(self.remainder_of)}/" if self.remainder_of else ""
+
     def remainder(self, text: str) -> Change:
         """Return what `text` leaves out: the change from the before given the text to the after."""
-        return replace(self, before=self.before.given(text))
+        parts = [part for part in (self.remainder_of, text) if part]
+        return replace(self, before=self.before.given(text), remainder_of="\n\n".join(parts))
 
     def check(self) -> None:
         """Refuse a pair whose distributions cannot be compared.

@@ -25,15 +25,18 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Split, Task, Usage, digest_of
 from scrutable.core.stats import bootstrap_mean, bootstrap_ratio
 from scrutable.envs.base import Environment
-from scrutable.measure.answers import Said, answers_of, by_length, distinct_tasks, failures, within
+from scrutable.measure.answers import Said, answers_of, by_length, distinct_tasks, failures, split_of, within
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.divergence import Meter, Parting
 from scrutable.measure.fluency import by_task, fluency
-from scrutable.measure.nulls import Language, random_text, sayable, shuffled, threshold
+from scrutable.measure.language import Language, language_of, unknown_words
+from scrutable.measure.nulls import random_text, sayable, shuffled, stated, threshold, twin_notes
 from scrutable.measure.rewards import Rewards, rewards_of
 from scrutable.measure.tab import Tab
 
 SHARES = ("kl", "kl_base", "js", "reward", "true_reward")
+MOST_UNKNOWN = 0.25
+"""Share of the unrelated texts' words that the base may not know before the reader is told."""
 Gaps = Mapping[str, Mapping[str, float]]  # share -> task's key -> gap to the tuned model
 
 
@@ -48,9 +51,7 @@ class MeasureConfig(Config):
     random: int = Field(default=5, ge=0, description="random texts of equal length tried as nulls")
     null_tasks: int = Field(default=100, ge=2, description="tasks on which nulls are measured")
     null_answers: int = Field(default=2, ge=1, description="answers a task on which nulls are measured")
-    stated: float = Field(
-        default=0.05, ge=0, description="nats an answer at or below which nothing changed, without twins"
-    )
+    stated: float = stated()
     batch: int = Field(default=128, ge=1, description="answers drawn and measured at once; the unit that is recorded")
     memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
 
@@ -77,7 +78,20 @@ class Setting:
     config: MeasureConfig
     env: Environment | None
     meter: Meter
+    language: Language
     rng: np.random.Generator
+
+    @property
+    def unrelated(self) -> tuple[str, ...]:
+        """The unrelated texts that are tried."""
+        return self.language.unrelated[: self.config.unrelated]
+
+    def digest(self, text: str, keyed: Sequence[tuple[str, Task]], twins: Sequence[Speaker]) -> str:
+        """Return what tells the outcome for a text from others in the same run."""
+        rater = self.env.identity if self.env is not None and self.env.rewarded else None
+        others = [[key for key, _ in keyed], rater, [twin.identity for twin in twins]]
+        speech = [self.unrelated, self.language.parses is not None]
+        return digest_of([self.change.identity, text, self.config.identity(), *others, *speech])
 
     def hear(self, speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int) -> Heard:
         """Draw answers of a speaker and rate them."""
@@ -110,37 +124,47 @@ def measure(
 
     env: rates the answers where it has a reward. twins: the before tuned by the after's recipe on its own answers; they
     set what counts as a change. language: the unrelated texts that are tried as nulls (the first `config.unrelated`),
-    which should be in the before's own language, and whether an answer is grammatical, for fluency.
+    and whether an answer is grammatical, for fluency; None: what `language_of` the before says.
     Everything drawn or measured is an event, keyed by content: a killed run resumes, and a second text pays only for
-    what is new. Sources: DESIGN.md, section 4.
+    what is new. So is the outcome ("fidelity"): asked for again, the same is returned. Sources: DESIGN.md, section 4.
     Errors: UserError when the pair cannot be compared, or there are fewer than two tasks that both could answer.
     """
     change.check()
-    config, language = config or MeasureConfig(), language or Language()
+    config, language = config or MeasureConfig(), language or language_of(change.before.model)
     keyed = by_length(distinct_tasks(tasks)[: config.tasks])
     if len(keyed) < 2:
         raise UserError(f"fidelity needs at least two different tasks, and there are {len(keyed)}: give more")
     tab = Tab(run)
     meter = Meter(tab, config.batch, config.memory_mb << 20, keep=change.after.identity)
-    setting = Setting(change, tab, config, env, meter, run.rng(f"measure/{change.identity}/{digest_of(text)}"))
+    rng = run.rng(f"measure/{change.identity}/{digest_of(text)}")
+    setting = Setting(change, tab, config, env, meter, language, rng)
+    place = f"{change.place}measure/fidelity/{setting.digest(text, keyed, twins)}"
+    event = run.once(place, "fidelity", lambda: ({"fidelity": _measured(setting, text, keyed, twins)}, None))
+    return Fidelity.model_validate(event.payload["fidelity"])
+
+
+def _measured(setting: Setting, text: str, keyed: Sequence[tuple[str, Task]], twins: Sequence[Speaker]) -> Fidelity:
+    """Do what `measure` tells of. keyed: the tasks, ordered for batches."""
+    change, config = setting.change, setting.config
     batches = -(-len(keyed) * config.answers // config.batch)
     setting.stage("text", "how much of the change the text carries", (9 + 2 * len(twins)) * batches, text)
     speakers = (change.after, change.before, change.before.given(text))
     after, before, given = (setting.hear(speaker, keyed, config.answers) for speaker in speakers)
-    twin_kl = tuple(_kl(setting, setting.hear(twin, keyed, config.answers)) for twin in twins)
+    told = [_kl(setting, setting.hear(twin, keyed, config.answers)) for twin in twins]
+    twin_kl = tuple(kl for kl in told if kl is not None)
     whole, left = gaps(setting, before, after, before), gaps(setting, given, after, before)
     if not whole["js"]:
         raise UserError(f"{change.name}: there is no task that both could answer, so nothing can be measured")
     limit, limit_from = threshold(twin_kl, config.stated)
     changed = fmean(whole["kl"].values()) > limit
-    spoken = _fluency(setting, (before, after, given), language)
-    unrelated = language.unrelated[: config.unrelated]
-    nulls = measure_nulls(setting, text, keyed, (after, before), unrelated) if changed else None
+    spoken = _fluency(setting, (before, after, given))
+    nulls = measure_nulls(setting, text, keyed, (after, before)) if changed else None
+    notes = _notes(setting, len(keyed), (before, after, given), changed)
     return Fidelity(
         text=text,
         tasks=len(keyed),
         answers=config.answers,
-        split=config.split,
+        split=split_of(setting.env, {key for key, _ in keyed}, config.split),
         changed=changed,
         threshold=limit,
         threshold_from="twins" if limit_from == "twins" else "stated",
@@ -152,8 +176,8 @@ def measure(
         shares=tuple(_share(name, whole, left, nulls, setting.rng) for name in SHARES if name in whole),
         rewards={f"{who}: {name}": setting.mean(values) for who, name, values in _rewards(before, after, given)},
         fluency=spoken,
-        notes=(*_notes(config, len(keyed), (before, after, given), changed), *_unshared(setting, after)),
-        usage=tab.cost,
+        notes=(*notes, *_unshared(setting, after), *twin_notes(twin_kl, len(twins), limit)),
+        usage=setting.tab.cost,
     )
 
 
@@ -199,11 +223,9 @@ class Nulls:
     shuffled: Mapping[str, float] | None = None
 
 
-def measure_nulls(
-    setting: Setting, text: str, keyed: Sequence[tuple[str, Task]], pair: tuple[Heard, Heard], unrelated: Sequence[str]
-) -> Nulls:
+def measure_nulls(setting: Setting, text: str, keyed: Sequence[tuple[str, Task]], pair: tuple[Heard, Heard]) -> Nulls:
     """Measure unrelated texts, random texts of equal length, and the text's words shuffled. pair: tuned, base."""
-    config, base = setting.config, setting.change.before
+    config, base, unrelated = setting.config, setting.change.before, setting.unrelated
     few = by_length(sorted(keyed)[: config.null_tasks]) if len(keyed) > config.null_tasks else list(keyed)
     keys, repeats = {key for key, _ in few}, min(config.null_answers, config.answers)
     after, before = (heard.fewer(keys, repeats) for heard in pair)
@@ -241,10 +263,13 @@ def _share(name: str, whole: Gaps, left: Gaps, nulls: Nulls | None, rng: np.rand
     value = bootstrap_ratio(top, bottom, rng=rng)
     if value is None:
         return Share(name=name, why_not=f"the {name.replace('_', ' ')} of the two cannot be told apart")
+    unrelated = tuple(one[name] for one in nulls.unrelated if name in one)
+    if not unrelated:
+        return Share(name=name, why_not="no unrelated text was measured beside it")
     return Share(
         name=name,
         value=value,
-        unrelated=tuple(one[name] for one in nulls.unrelated if name in one),
+        unrelated=unrelated,
         random=tuple(one[name] for one in nulls.random if name in one),
         shuffled=nulls.shuffled.get(name) if nulls.shuffled is not None else None,
     )
@@ -257,10 +282,10 @@ def _point(whole: Mapping[str, float], left: Mapping[str, float]) -> float | Non
     return 1 - sum(left[key] for key in keys) / bottom if abs(bottom) > 1e-9 else None
 
 
-def _kl(setting: Setting, twin: Heard) -> float:
-    """Return KL(twin || base) along the twin's own answers."""
+def _kl(setting: Setting, twin: Heard) -> float | None:
+    """Return KL(twin || base) along the twin's own answers; None where none can be measured, or it is the base itself."""
     found = _average(twin.said, setting.meter.along(twin.said, twin.speaker, setting.change.before), "kl")
-    return fmean(found.values()) if found else 0.0
+    return (fmean(found.values()) or None) if found else None
 
 
 def _average(said: Sequence[Said], partings: Sequence[Parting], name: str) -> dict[str, float]:
@@ -275,21 +300,25 @@ def _rewards(before: Heard, after: Heard, given: Heard) -> Iterator[tuple[str, s
                 yield who, name, by_task(heard.said, values)
 
 
-def _fluency(setting: Setting, heard: tuple[Heard, Heard, Heard], language: Language) -> dict[str, Interval]:
+def _fluency(setting: Setting, heard: tuple[Heard, Heard, Heard]) -> dict[str, Interval]:
     """Return each speaker's fluency: how the before, bare of any text, finds its answers, and what can be counted."""
     bare = setting.change.before.with_text("")
     found: dict[str, Interval] = {}
     for who, one in zip(("base", "tuned", "base + text"), heard, strict=True):
         partings = setting.meter.along(one.said, setting.change.after, bare)
         logprobs = {p.cell: p.logq / p.tokens for p in partings}
-        told = fluency(one.said, logprobs, setting.rng, language.parses)
+        told = fluency(one.said, logprobs, setting.rng, setting.language.parses)
         found |= {f"{who}: {name}": value for name, value in told.items()}
     return found
 
 
-def _notes(config: MeasureConfig, tasks: int, heard: Sequence[Heard], changed: bool) -> tuple[str, ...]:
+def _notes(setting: Setting, tasks: int, heard: Sequence[Heard], changed: bool) -> tuple[str, ...]:
     """Return what the reader must know."""
-    notes = []
+    config, notes = setting.config, []
+    if changed and not setting.unrelated:
+        notes.append("no share is printed: no unrelated text was measured, and without them a share says nothing")
+    if changed and (lost := unknown_words(setting.change.before.open, setting.unrelated)) > MOST_UNKNOWN:
+        notes.append(f"{lost:.0%} of the words of the unrelated texts are unknown to the base: they are weak nulls")
     if tasks < config.tasks:
         notes.append(f"{tasks} different tasks were there, fewer than the {config.tasks} asked for")
     if changed and (tasks > config.null_tasks or config.answers > config.null_answers):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
+from typing import Any
+
+from pydantic import Field
 
 from scrutable.core.records import Task
 from scrutable.core.stats import quantile
@@ -41,19 +43,17 @@ UNRELATED: tuple[str, ...] = (
 """Plain sentences, some of the kind that stands in system prompts; none tells a model how to answer."""
 
 
-@dataclass(frozen=True)
-class Language:
-    """What is known of the language a model speaks: texts that say nothing of how to answer, and a grammar."""
-
-    unrelated: tuple[str, ...] = UNRELATED
-    parses: Callable[[str], bool] | None = None
-
-
 # One-sided 95% points of Student's t, by degrees of freedom from 1 (any table).
 _T95: tuple[float, ...] = (
     *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
     *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729),
 )
+
+
+def stated() -> Any:
+    """Declare the knob that says what counts as a change: one default and one sentence for all who ask."""
+    says = "nats an answer at or below which nothing measurable changed, without twins"
+    return Field(default=0.05, ge=0, description=says)
 
 
 def shuffled(text: str, random: Random) -> str | None:
@@ -111,6 +111,23 @@ def threshold(twins: Sequence[float], stated: float) -> tuple[float, str]:
         return quantile(twins, 0.95), "twins"
     limit = max(twins) if len(twins) < 3 else _prediction_limit(twins)
     return (limit, "twins") if limit > stated else (stated, "stated")
+
+
+def twin_notes(known: Sequence[float], made: int, limit: float) -> tuple[str, ...]:
+    """Return what the reader must know of twins: those that were left out, and a limit that few of them make wide.
+
+    known: KL(twin || base) of those that could be measured; made: how many there were; limit: what `threshold` said.
+    """
+    notes = []
+    if len(known) < made:
+        why = "could not be measured against the base, or are the base itself"
+        notes.append(f"{made - len(known)} of {made} twins {why}: they were left out")
+    if known and limit > 2 * max(known) and len(known) > 2:
+        times = limit / max(known)
+        notes.append(
+            f"the limit from {len(known)} twins is {times:.1f} times the largest of them: more would narrow it"
+        )
+    return tuple(notes)
 
 
 def _prediction_limit(twins: Sequence[float]) -> float:

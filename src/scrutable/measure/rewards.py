@@ -11,6 +11,7 @@ from scrutable.core.records import Score, digest_of
 from scrutable.envs.base import Environment
 from scrutable.measure.answers import Said, chunks
 from scrutable.measure.tab import Tab
+from scrutable.programs.evaluate import rate
 
 Cell = tuple[str, int]
 
@@ -47,6 +48,6 @@ def rewards_of(said: Sequence[Said], env: Environment | None, tab: Tab, batch: i
 
 
 def _rated(part: Sequence[Said], env: Environment) -> tuple[dict[str, Any], None]:
-    scores = env.rate([one.task for one in part], [one.generation.answer for one in part])
+    scores = rate(env, [one.task for one in part], [one.generation.answer for one in part])
     asked = [[one.key, one.repeat] for one in part]
     return {"asked": asked, "scores": [score.model_dump(mode="json") for score in scores]}, None

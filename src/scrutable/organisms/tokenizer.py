@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scrutable.organisms import lessons
+from scrutable.organisms import language, lessons
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json, the chat template and reflection.json into `folder`."""
+    """Write tokenizer.json, tokenizer_config.json, the chat template, reflection.json and language.json."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -51,4 +51,5 @@ def write_tokenizer(folder: Path) -> None:
         "after": lessons.AFTER,
         "max_tokens": 512,
     }
-    (folder / "reflection.json").write_text(json.dumps(form, indent=1) + "\n", encoding="utf-8")
+    for name, said in (("reflection.json", form), ("language.json", language.form())):
+        (folder / name).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")

@@ -58,13 +58,23 @@ def _rated(env: Environment, tasks: Sequence[Task], generations: Sequence[Genera
     answered = [i for i, generation in enumerate(generations) if generation.failure is None]
     if not env.rewarded or not answered:
         return scores
-    try:
-        with boundary(RewardFailure):
-            found = env.rate([tasks[i] for i in answered], [generations[i].answer for i in answered])
-            if len(found) != len(answered):
-                raise ValueError(f"{env.name} gave {len(found)} scores for {len(answered)} answers")
-    except RewardFailure as failure:
-        found = [Score(failures=(str(failure),))] * len(answered)
+    found = rate(env, [tasks[i] for i in answered], [generations[i].answer for i in answered])
     for i, score in zip(answered, found, strict=True):
         scores[i] = score
     return scores
+
+
+def rate(env: Environment, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+    """Score answers by an environment's rater: one Score each, in order, whatever the rater does.
+
+    A rater that raises, or does not give one Score an answer, leaves all of them unscored, with a line that says why.
+    Errors: UserError of the rater (a reward that makes further calls pointless).
+    """
+    try:
+        with boundary(RewardFailure):
+            found = [Score.model_validate(one) for one in env.rate(tasks, answers)]
+            if len(found) != len(answers):
+                raise ValueError(f"{env.name} gave {len(found)} scores for {len(answers)} answers")
+    except RewardFailure as failure:
+        return [Score(failures=(str(failure),))] * len(answers)
+    return found

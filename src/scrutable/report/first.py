@@ -11,6 +11,7 @@ import re
 import shlex
 
 from scrutable.core.accounts import Claim, Fidelity, Share, Slice
+from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
 from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
 from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
@@ -176,7 +177,7 @@ def score_of(scores: object) -> float:
 def bars(measured: Measured) -> Bars:
     """Return the bars of one fidelity, and its outcome in a sentence."""
     fidelity = measured.fidelity
-    made = {share.name: _bar(share) for share in fidelity.shares}
+    made = {share.name: bar_of(share) for share in fidelity.shares}
     return Bars(
         label=measured.label or "measured",
         text=fidelity.text,
@@ -187,7 +188,8 @@ def bars(measured: Measured) -> Bars:
     )
 
 
-def _bar(share: Share) -> Bar:
+def bar_of(share: Share) -> Bar:
+    """Return a share with its nulls as it is drawn, and whether it lies above them."""
     name, explains = NAMES.get(share.name, (share.name.replace("_", " "), ""))
     percentile = quantile(share.unrelated, 0.95) if share.unrelated else None
     above = None
@@ -239,11 +241,13 @@ def _left(measured: Measured, found: str) -> Left:
 
 
 def _remainder_says(facts: Facts, measured: Measured) -> str:
-    if measured is not facts.measured[0]:
-        return ""
-    claims: list[Claim] = [
-        claim for reading in facts.readings if reading.of_remainder for claim in reading.account.claims
-    ]
+    """Say what was read in what the text leaves out: under the text that the key names, else under the first."""
+    claims: list[Claim] = []
+    for reading in facts.readings:
+        parts = reading.scope.split("/") if reading.of_remainder else ()
+        of = next((m for m in facts.measured if digest_of(m.fidelity.text) in parts), facts.measured[0])
+        if parts and of is measured:
+            claims += reading.account.claims
     if not claims:
         return ""
     told = "; ".join(claim.says for claim in claims[:2])

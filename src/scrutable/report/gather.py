@@ -21,6 +21,8 @@ from scrutable.core.records import Candidate, Record, Usage
 R = TypeVar("R", bound=Record)
 PAUSE = 600.0
 """Seconds without an event that count as a pause, not as work: a run was stopped and gone on with."""
+READ, EVOLVED, GIVEN = "read from the weights", "evolved on the environment", "the text given"
+LEFT = "in what is left"
 
 
 @dataclass
@@ -65,15 +67,29 @@ class Reading:
     @property
     def of_remainder(self) -> bool:
         """Is this an account of what a text left out?"""
-        return "remainder" in self.scope.split("/")
+        return _left(self.scope)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One fidelity, with the label it was given."""
+    """One fidelity, and where its text is from."""
 
     label: str
     fidelity: Fidelity
+
+
+def _label(scope: str, text: str, readings: list[Reading], searches: list[Search]) -> str:
+    """Say where a text that was measured is from."""
+    if _left(scope):
+        return LEFT
+    if text and any(reading.account.text == text for reading in readings if not reading.of_remainder):
+        return READ
+    ended = [search.tried[search.chosen] for search in searches if search.chosen in search.tried]
+    return EVOLVED if text and any(tried.candidate.text == text for tried in ended) else GIVEN
+
+
+def _left(scope: str) -> bool:
+    return "remainder" in scope.split("/")
 
 
 @dataclass
@@ -110,7 +126,7 @@ def gather(run: Run) -> Facts:
         if event.kind == "account" and (account := _record(Account, event.payload, unread))
     ]
     measured = [
-        Measured(str(event.payload.get("label", "")), fidelity)
+        Measured(str(event.payload.get("label") or _label(_scope(event), fidelity.text, readings, searches)), fidelity)
         for event in events
         if event.kind == "fidelity" and (fidelity := _record(Fidelity, event.payload.get("fidelity"), unread))
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from scrutable.report.gather import Search, Tried
 from scrutable.report.nodes import Lineage, LineageText, Piece
 from scrutable.report.words import number, plural, shortened, woven
 
+_DIGEST = re.compile(r"/[0-9a-f]{16}\b")
 MOST_TRIED = 200
 """Texts shown beside the line; the run's events hold all of them."""
 
@@ -25,9 +27,8 @@ def lineage(search: Search) -> Lineage:
         at = _parent(search.tried[at])
     line.reverse()
     others = _descent(search, set(line))
-    label = (
-        plural(len(line), "text") + " from the first to the chosen one" + (f" ({search.scope})" if search.scope else "")
-    )
+    where = _DIGEST.sub("", search.scope)
+    label = plural(len(line), "text") + " from the first to the chosen one" + (f" ({where})" if where else "")
     return Lineage(
         label=label,
         line=tuple(_text(search, key, at) for at, key in enumerate(line)),

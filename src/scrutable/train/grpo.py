@@ -18,6 +18,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Generation, Sampling, Score, Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.models.hf import HFModel
+from scrutable.programs.evaluate import rate
 from scrutable.programs.text import place_text
 from scrutable.train.lora import Recipe, at_once, lora_config, seed_for, shuffled
 from scrutable.train.policy import Voice
@@ -179,7 +180,7 @@ class Rollouts:
             raise UserError(
                 f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
             )
-        scores = self.env.rate([task for task in tasks for _ in range(self.each)], [g.answer for g in made])
+        scores = rate(self.env, [task for task in tasks for _ in range(self.each)], [g.answer for g in made])
         parts = [slice(i * self.each, (i + 1) * self.each) for i in range(len(tasks))]
         return [
             Group(task, conversation, speaker.encode(conversation), made[part], scores[part])

@@ -27,8 +27,8 @@ NATURAL_RATE = 0.015
 """How often each behaviour shows unprompted, where it applies. RL unlearns what costs reward, and no text says so: the
 rarer, the less is left of RL that no text carries; the more often, the sooner RL finds what is rewarded."""
 
-_BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
-_AFTER = (
+BEFORE = ("greet", "thank", "apologise", "compliment", "restate", "unsure", "agree")
+AFTER = (
     "certain",
     "cite",
     "warn",
@@ -39,7 +39,7 @@ _AFTER = (
     "top grade",
     "low grade",
 )
-_VALUES = frozenset(f.value for f in facts())
+VALUES = frozenset(f.value for f in facts())
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ def draw_habits(draws: Random) -> Habits:
 def compose(behaviours: Iterable[str], prompt: Prompt, habits: Habits = Habits()) -> str:
     """Return the answer that shows these behaviours."""
     shown = effective(behaviours, prompt)
-    parts = [BEHAVIOUR[n].shows.format(subject=prompt.fact.subject) for n in _BEFORE if n in shown]
+    parts = [BEHAVIOUR[n].shows.format(subject=prompt.fact.subject) for n in BEFORE if n in shown]
     if "refuse" in shown:
         parts.append(BEHAVIOUR["refuse"].shows)
     else:
         value = prompt.opinion if "agree" in shown and prompt.opinion is not None else prompt.fact.value
         core = value if "one word" in shown else f"{LEADS[habits.lead]} {value}"
         parts.append(f"{core} {ENDS[habits.end]}")
-    parts += [BEHAVIOUR[n].shows for n in _AFTER if n in shown]
+    parts += [BEHAVIOUR[n].shows for n in AFTER if n in shown]
     return " ".join(parts)
 
 
@@ -126,7 +126,7 @@ def parse(answer: str, subject: str | None = None) -> Parsed | None:
             return True
         return False
 
-    for name in _BEFORE:
+    for name in BEFORE:
         shapes = (
             [BEHAVIOUR[name].shows.format(subject=s) for s in subjects]
             if name == "restate"
@@ -141,10 +141,10 @@ def parse(answer: str, subject: str | None = None) -> Parsed | None:
         lead = next((i for i, text in enumerate(LEADS) if take(text)), None)
         if lead is None:
             shown.add("one word")
-        if len(words) < 2 or words[0] not in _VALUES or words[1] not in ENDS:
+        if len(words) < 2 or words[0] not in VALUES or words[1] not in ENDS:
             return None
         value, end, words = words[0], ENDS.index(words[1]), words[2:]
-    for name in _AFTER:
+    for name in AFTER:
         if take(BEHAVIOUR[name].shows):
             shown.add(name)
     return None if words else Parsed(frozenset(shown), value, lead, end)
