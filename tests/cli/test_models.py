@@ -112,6 +112,24 @@ def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env:
     assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill"]  # type: ignore[index,attr-defined]
 
 
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("a model was asked")
+
+
+def test_a_run_that_is_done_is_shown_and_nothing_computed(
+    call: Call, env: str, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (("measure", "say paris", *pair, "--env", env, *MEASURE), ("read", pair[1], "--env", env, *READ)):
+        first, told = result_of(call, *words), call(*words).out
+        before = events(first)
+        with monkeypatch.context() as patch:
+            for name in ("logprobs", "generate"):
+                patch.setattr(f"scrutable.models.hf.HFModel.{name}", never)
+            assert result_of(call, *words) == first
+            assert call(*words).out == told
+        assert events(first) == before
+
+
 @pytest.mark.parametrize(
     ("kind", "chat_template", "after", "rewarded"),
     [

@@ -8,13 +8,13 @@ from scrutable import catalog
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.measure import measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
-from scrutable.cli.read import LABEL, tell_accounts
+from scrutable.cli.read import LABEL, accounts_of, tell_accounts
 from scrutable.cli.screen import Screen, common
 from scrutable.cli.work import conclude, load, working
 from scrutable.core.config import Config
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig
-from scrutable.lenses.reading import read, text_of
+from scrutable.lenses.reading import text_of
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
@@ -54,11 +54,11 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
         "after": f"{base.name} + adapter",
         "env": environment.name,
     }
-    with working(screen, run_name, made, about) as work:
+    with working(screen, run_name, made, about, {"environment": environment, "model": base}) as work:
         trained = train(environment, base, work.run, training)
         change = Change(Speaker(base), Speaker(base.with_adapter(trained.path(work.run))))
         lenses = [catalog.open_lens(name, reading[name]) for name in reading]
-        accounts = read(change, environment.tasks("search"), work.run, lenses)
+        accounts = accounts_of(change, environment, work.run, lenses)
         evolved = evolve(environment, base, work.run, searching)
         texts = {LABEL: text_of(accounts), EVOLVED: evolved.best.text}
         found = {

@@ -7,7 +7,7 @@ import click
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import conclude, load, working
+from scrutable.cli.work import Identified, conclude, load, working
 from scrutable.envs.loading import open_env
 from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
@@ -49,12 +49,14 @@ def evolve(
     made = job("evolve", seed, subject, {"evolve": config, "loading": loading, "served": served})
     check_run(run_name, made)
     answers = load(screen, model, lambda: open_model(model, loading, served))
+    inputs: dict[str, Identified] = {"environment": environment, "model": answers}
     writer = None
     if reflector is not None:
         writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
         writer = reflection.proposer_for(writes, config.reflect)
+        inputs["reflector"] = writes
     about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
-    with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+    with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
         result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
         work.result = {"evolve": result, "text": result.best.text}
     screen.say(result.best.text or "(the empty text: nothing better was found)")

@@ -15,10 +15,11 @@ from scrutable.cli.measure import add_twins, measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_plan
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.cli.work import Identified, before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Account
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
 from scrutable.envs.base import Environment
 from scrutable.lenses import reading
 from scrutable.lenses.base import Lens
@@ -97,8 +98,11 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     measures = (
         partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
     )
-    with working(screen, run_name, made, about) as work:
-        accounts = reading.read(change, environment.tasks("search"), work.run, lenses)
+    inputs: dict[str, Identified] = {"environment": environment, "BEFORE": base, "AFTER": tuned}
+    if writer is not None:
+        inputs["reflector"] = writer
+    with working(screen, run_name, made, about, inputs) as work:
+        accounts = accounts_of(change, environment, work.run, lenses)
         text = reading.text_of(accounts)
         found = measures(work.run, LABEL, text) if measures is not None and text else None
         work.result = {"accounts": accounts, "text": text, "fidelity": found}
@@ -116,6 +120,13 @@ def _check_splits(environment: Environment, measuring: MeasureConfig | None) -> 
             environment.tasks(measuring.split)
         except UserError as error:
             raise UserError(f"{error}; or leave out the measuring with --no-fidelity") from error
+
+
+def accounts_of(change: Change, environment: Environment, run: Run, lenses: Sequence[Lens]) -> list[Account]:
+    """Read a change with each lens; of a run that is done, return what stands."""
+    if run.has("result"):
+        return [Account.model_validate(event.payload) for event in run.events("account")]
+    return reading.read(change, environment.tasks("search"), run, lenses)
 
 
 def _lens(name: str, config: Config, writer: Model | None) -> Lens:

@@ -7,7 +7,7 @@ import click
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import conclude, load, working
+from scrutable.cli.work import Identified, conclude, load, working
 from scrutable.envs.loading import open_env
 from scrutable.models.hf import Loading, load_model
 from scrutable.report.words import number, plural, seconds
@@ -34,7 +34,8 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
     check_run(run_name, made)
     base = must_be_base(load(screen, model, lambda: load_model(model, loading)))
     about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
-    with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+    inputs: dict[str, Identified] = {"environment": environment, "model": base}
+    with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
         last = max((int(event.payload["step"]) for event in work.run.events("checkpoint")), default=0)
         if last and not work.run.has("train/result"):
             screen.note(f"the training goes on from the checkpoint of step {last}")
