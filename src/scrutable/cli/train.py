@@ -40,10 +40,11 @@ def train(env: str, model: str, run_name: str | None, seed: int, screen: Screen)
         if last and not work.run.has("train/result"):
             screen.note(f"the training goes on from the checkpoint of step {last}")
         result = rl.train(environment, base, work.run, config)
-        adapter = result.path(work.run)
+        adapter, validations = result.path(work.run), len(work.run.events("validation"))
         work.result = {"train": result, "adapter": result.adapter}
     screen.say(
-        f"reward {number(result.base_reward)} → {number(result.best_reward)} on validation tasks, at step {result.best_step}"
+        f"reward {number(result.base_reward)} → {number(result.best_reward)} on validation tasks, at step {result.best_step}, "
+        f"the best of {plural(validations, 'validation')}: fresh tasks may give a little less"
         + (
             ""
             if result.best_true is None
