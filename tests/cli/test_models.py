@@ -163,6 +163,22 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(call: Call, env: s
     assert not Path("runs").exists()
 
 
+def test_dry_runs_of_a_training_and_a_search_say_rollouts_memory_and_time(
+    call: Call, env: str, pair: tuple[str, str]
+) -> None:
+    Path("rows.py").write_text(ROWS + "    raise AssertionError('a reward was asked')\n")
+    said = call("train", env, "--model", pair[0], *TRAIN, "--dry-run", "--json", "plan.json")
+    assert said.code == 0, said.err
+    assert all(word in said.out for word in ("rollouts", "forward passes", "memory: ", " s"))
+    plan = json.loads(Path("plan.json").read_text())["plan"]
+    assert plan["steps"] == 2 and plan["seconds"] > 0 and plan["memory"] > 0
+    said = call("evolve", env, "--model", pair[0], "--budget", "150", "--dry-run", "--json", "plan.json")
+    assert said.code == 0, said.err
+    assert all(word in said.out for word in ("rollouts", "150", "answers of the writer", "weights of base", " s"))
+    assert json.loads(Path("plan.json").read_text())["plan"]["rollouts"]["seconds"] > 0
+    assert not Path("runs").exists()
+
+
 def test_prompts_without_a_reward_are_enough_to_measure(call: Call, pair: tuple[str, str]) -> None:
     Path("prompts.txt").write_text("\n".join(f"what is {word} ?" for word in range(19)))
     said = call("measure", "say paris", *pair, "--prompts", "prompts.txt", *MEASURE)
