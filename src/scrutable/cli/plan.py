@@ -82,10 +82,10 @@ def show_search(screen: Screen, model: Model, writer: Model, environment: Enviro
     tasks = environment.tasks("search")
     written = config.rounds * config.reflections * (config.reflect.samples or _SAMPLES)
     asked = {"rollouts": (model, config.budget), "answers of the writer": (writer, written)}
-    here = {one.name: one for one in (model, writer) if isinstance(one, HFModel)}
-    timed = {name: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for name, one in here.items()}
+    here = {one.identity: one for one in (model, writer) if isinstance(one, HFModel)}
+    timed = {key: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for key, one in here.items()}
     took = {
-        what: _seconds(Usage(generations=number), timed[one.name]) if one.name in timed else None
+        what: _seconds(Usage(generations=number), timed[one.identity]) if one.identity in timed else None
         for what, (one, number) in asked.items()
     }
     rows = [
@@ -93,8 +93,10 @@ def show_search(screen: Screen, model: Model, writer: Model, environment: Enviro
         for what, (_, number) in asked.items()
     ]
     screen.table(("at most", ">number", ">about"), rows)
-    for name, cost in timed.items():
-        screen.say(f"weights of {name}: {_size(cost.weight_bytes)}; a batch takes {_size(cost.batch_bytes)} more")
+    for key, cost in timed.items():
+        screen.say(
+            f"weights of {here[key].name}: {_size(cost.weight_bytes)}; a batch takes {_size(cost.batch_bytes)} more"
+        )
     screen.say("An answer is taken to have 16 tokens. A search that finds nothing better stops early.")
     screen.result(
         {
