@@ -20,7 +20,7 @@ FLOORS = (
     ("train", "measure"),
     ("evolve", "organisms"),
     ("lenses",),
-    ("loop", "catalog"),
+    ("catalog",),
     ("bench",),
     ("cli",),
     ("__main__",),

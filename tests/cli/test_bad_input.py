@@ -562,6 +562,31 @@ def test_a_run_folder_that_another_process_holds_or_another_config_wrote(call: C
         assert files() == before
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize("verb", ["train", "evolve", "measure"])
+def test_a_run_whose_environment_changed_since(call: Call, made: Path, verb: str) -> None:
+    words = on_rewards(verb, made, env(ROWS + REWARD))
+    first, _ = result_of(call, *words)
+    env(ROWS + REWARD.replace("paris", "rome"))
+    refused(call, *words, says=" was made with another environment of the same name")
+    env(ROWS + REWARD)
+    assert result_of(call, *words)[0] == first
+
+
+@pytest.mark.medium
+def test_a_run_whose_adapter_or_prompts_changed_since(call: Call, made: Path) -> None:
+    Path("prompts.txt").write_text("\n".join(f"what is {word} ?" for word in range(48)))
+    shutil.copytree(made / "adapter", "adapter")
+    tiny_adapter(made / "base", "later", seed=5)
+    words = ("measure", "say paris", str(made / "base"), "./adapter", "--prompts", "prompts.txt", *MEASURE)
+    result_of(call, *words)
+    shutil.rmtree("adapter")
+    Path("later").rename("adapter")
+    refused(call, *words, says=" was made with another AFTER of the same name")
+    Path("prompts.txt").write_text("\n".join(f"who is {word} ?" for word in range(48)))
+    refused(call, *words, says=" was made with another environment and another AFTER of the same name")
+
+
 def test_a_place_where_no_run_can_be(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("file").write_text("mine")
     Path("folder").mkdir()

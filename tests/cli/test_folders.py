@@ -13,6 +13,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 
 ABOUT = {"title": "x", "before": "a", "after": "b", "env": "e"}
+INPUTS = {"environment": "1", "model": "2"}
 
 
 class Some(Config):
@@ -53,7 +54,7 @@ def test_a_name_lies_in_runs_and_a_path_where_it_says(monkeypatch: pytest.Monkey
 
 def test_a_run_remembers_how_it_was_made_and_the_seed_is_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["scrutable", "train", "my rows.py", "--debug", "--run", "x", "--json=y"])
-    with open_run(None, a_job(seed=5), ABOUT) as run:
+    with open_run(None, a_job(seed=5), ABOUT, INPUTS) as run:
         assert run.seed == 5
         about = run.get("about")
     assert about is not None
@@ -65,35 +66,35 @@ def test_a_run_remembers_how_it_was_made_and_the_seed_is_the_runs(monkeypatch: p
 def test_a_run_is_gone_on_with_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["scrutable", "train", "a"], ["scrutable", "train", "a", "--train-workers", "4"]):
         monkeypatch.setattr("sys.argv", words)
-        with open_run("first", a_job(), ABOUT) as run:
+        with open_run("first", a_job(), ABOUT, INPUTS) as run:
             pass
     assert [event.payload["command"] for event in run.events("about")] == ["scrutable train a"]
 
 
 def test_a_run_of_another_config_is_refused_by_the_keys_that_differ() -> None:
-    with open_run("first", a_job(), ABOUT):
+    with open_run("first", a_job(), ABOUT, INPUTS):
         pass
     with pytest.raises(UserError, match=r"train\.steps"):
         check_run("first", a_job(steps=4))
 
 
 def test_a_run_that_is_held_is_refused_before_anything_is_loaded() -> None:
-    with open_run("first", a_job(), ABOUT), pytest.raises(UserError, match="held by process"):
+    with open_run("first", a_job(), ABOUT, INPUTS), pytest.raises(UserError, match="held by process"):
         check_run("first", a_job())
 
 
 def test_a_check_leaves_the_folder_free() -> None:
-    with open_run("first", a_job(), ABOUT):
+    with open_run("first", a_job(), ABOUT, INPUTS):
         pass
     check_run("first", a_job())
     check_run("second", a_job())
-    with open_run("first", a_job(), ABOUT):
+    with open_run("first", a_job(), ABOUT, INPUTS):
         pass
     assert not Path("runs/second").exists()
 
 
 def test_a_run_is_found_by_name_and_by_path() -> None:
-    with open_run("first", a_job(), ABOUT) as run:
+    with open_run("first", a_job(), ABOUT, INPUTS) as run:
         place = run.path
     assert existing("first") == place
     assert existing(str(place)) == place
@@ -103,7 +104,25 @@ def test_a_run_is_found_by_name_and_by_path() -> None:
 def test_a_run_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(UserError, match="holds none"):
         existing("first")
-    with open_run("first", a_job(), ABOUT):
+    with open_run("first", a_job(), ABOUT, INPUTS):
         pass
     with pytest.raises(UserError, match="no run 'frist': there are first"):
         existing("frist")
+
+
+def test_a_run_of_other_inputs_is_refused_by_their_names_once_something_came_of_it() -> None:
+    with open_run("first", a_job(), ABOUT, INPUTS) as run:
+        run.append("stage", "stage", {})
+    for changed in ({**INPUTS, "model": "3"}, INPUTS):  # nothing has come of it yet: it is begun anew
+        with open_run("first", a_job(), ABOUT, changed) as run:
+            pass
+    with open_run("first", a_job(), ABOUT, INPUTS) as run:
+        run.append("rollouts", "rollouts", {})
+    before = (run.path / "events.jsonl").read_bytes()
+    for name in INPUTS:
+        changed = open_run("first", a_job(), ABOUT, {**INPUTS, name: "4"})
+        with pytest.raises(UserError, match=f"another {name} of the same name"), changed:
+            pass
+    assert (run.path / "events.jsonl").read_bytes() == before
+    with open_run("first", a_job(), ABOUT, INPUTS):
+        pass

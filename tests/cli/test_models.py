@@ -59,6 +59,7 @@ def test_train_saves_an_adapter_and_the_same_command_shows_what_stands(
     assert (Path(str(first["run"])) / str(first["adapter"]) / "adapter_model.safetensors").exists()
     before = events(first)
     assert result_of(call, *words) == first
+    assert "the best of 3 validations: fresh tasks may give a little less" in call(*words).out
     assert events(first) == before
 
 
@@ -112,6 +113,24 @@ def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env:
     assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill"]  # type: ignore[index,attr-defined]
 
 
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("a model was asked")
+
+
+def test_a_run_that_is_done_is_shown_and_nothing_computed(
+    call: Call, env: str, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (("measure", "say paris", *pair, "--env", env, *MEASURE), ("read", pair[1], "--env", env, *READ)):
+        first, told = result_of(call, *words), call(*words).out
+        before = events(first)
+        with monkeypatch.context() as patch:
+            for name in ("logprobs", "generate"):
+                patch.setattr(f"scrutable.models.hf.HFModel.{name}", never)
+            assert result_of(call, *words) == first
+            assert call(*words).out == told
+        assert events(first) == before
+
+
 @pytest.mark.parametrize(
     ("kind", "chat_template", "after", "rewarded"),
     [
@@ -141,6 +160,22 @@ def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(call: Call, env: s
     said = call("read", pair[1], "--env", env, "--dry-run")
     assert said.code == 0
     assert all(word in said.out for word in ("forward passes", "the tokens lens", "the distill lens", "fidelity", "MB"))
+    assert not Path("runs").exists()
+
+
+def test_dry_runs_of_a_training_and_a_search_say_rollouts_memory_and_time(
+    call: Call, env: str, pair: tuple[str, str]
+) -> None:
+    Path("rows.py").write_text(ROWS + "    raise AssertionError('a reward was asked')\n")
+    said = call("train", env, "--model", pair[0], *TRAIN, "--dry-run", "--json", "plan.json")
+    assert said.code == 0, said.err
+    assert all(word in said.out for word in ("rollouts", "forward passes", "memory: ", " s"))
+    plan = json.loads(Path("plan.json").read_text())["plan"]
+    assert plan["steps"] == 2 and plan["seconds"] > 0 and plan["memory"] > 0
+    said = call("evolve", env, "--model", pair[0], "--budget", "150", "--dry-run", "--json", "plan.json")
+    assert said.code == 0, said.err
+    assert all(word in said.out for word in ("rollouts", "150", "answers of the writer", "weights of base", " s"))
+    assert json.loads(Path("plan.json").read_text())["plan"]["rollouts"]["seconds"] > 0
     assert not Path("runs").exists()
 
 

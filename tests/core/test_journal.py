@@ -179,7 +179,7 @@ def test_a_scope_is_a_prefix_of_keys_draws_and_artifacts(tmp_path: Path) -> None
         assert inner.get("a") is run.get("lens/logits/a")
         assert inner.events() == [event]
         assert inner.seed_of("x") == run.seed_of("lens/logits/x")
-        assert inner.save_text("notes.md", "text").path == "artifacts/lens/logits/notes.md"
+        assert inner.save_tensors("w", {"a": [1.0]}).path == "artifacts/lens/logits/w.safetensors"
 
 
 def test_listeners_hear_events_in_order_and_may_replay(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_run_that_is_only_read_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="reading only"):
         run.append("a", "thing", {})
     with pytest.raises(UserError, match="reading only"):
-        run.save_text("x", "y")
+        run.save_tensors("x", {"a": [1.0]})
     with pytest.raises(UserError, match="reading only"), run.saving_folder("x"):
         pass
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scrutable.core.sequential import _BETS, _log_wealth, anytime_interval, paired_test
+from scrutable.core.sequential import _BETS, _log_wealth, paired_test
 
 
 def differences(seed: int, up: float, down: float, count: int = 300) -> np.ndarray:
@@ -73,22 +73,3 @@ def test_what_lies_outside_the_bound_is_refused() -> None:
         paired_test([0.5, 2.0])
     with pytest.raises(ValueError, match="inside the bound"):
         paired_test([0.5], effect=1.0)
-    with pytest.raises(ValueError, match="inside"):
-        anytime_interval([])
-
-
-def test_the_anytime_interval_holds_at_all_looks_at_once() -> None:
-    """Peeking after every 20 tasks, and stopping at the first interval that misses, misses in at most 5% of runs."""
-    missed = 0
-    for seed in range(60):
-        values = differences(seed, 0.3, 0.1, 200)
-        looks = [anytime_interval(values[:n], grid=101) for n in range(20, 201, 20)]
-        missed += any(not look.low <= 0.2 <= look.high for look in looks)
-    assert missed / 60 <= 0.05
-
-
-def test_the_anytime_interval_narrows() -> None:
-    values = differences(0, 0.3, 0.1, 2000)
-    widths = [look.high - look.low for look in (anytime_interval(values[:n]) for n in (50, 500, 2000))]
-    assert widths[0] > widths[1] > widths[2]
-    assert widths[2] < 0.12

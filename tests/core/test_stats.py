@@ -11,13 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scrutable.core.stats import (
-    best_of,
     bootstrap_mean,
     bootstrap_ratio,
+    comparable,
     complete,
     quantile,
-    rank_p,
-    shrink,
     wilson_interval,
 )
 
@@ -179,67 +177,36 @@ def test_the_95th_percentile_of_20_lies_between_the_two_largest() -> None:
     assert quantile(range(20), 0.95) == pytest.approx(18.05)
 
 
-def test_a_null_beats_its_own_kind_as_often_as_its_p_value_says() -> None:
-    p = [rank_p(draw[0], draw[1:]) for draw in rng().normal(size=(20_000, 20))]
-    assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.005)
-    assert min(p) == 0.05
+# ---------------------------------------------------------------------------------------------- choosing with gaps
+
+ROWS = st.integers(1, 5).flatmap(
+    lambda tasks: st.lists(
+        st.lists(st.none() | st.floats(-9, 9), min_size=tasks, max_size=tasks), min_size=1, max_size=5
+    )
+)
 
 
-# ------------------------------------------------------------------------------------------------------ best of many
+@given(ROWS)
+def test_losing_a_score_never_helps_against_who_keeps_it(rows: list[list[float | None]]) -> None:
+    before = comparable(rows)
+    for task, score in enumerate(rows[0]):
+        if score is None:
+            continue
+        after = comparable([[*rows[0][:task], None, *rows[0][task + 1 :]], *rows[1:]])
+        for other, row in enumerate(rows[1:], start=1):
+            if before[0] <= before[other] and row[task] is not None and row[task] <= score:
+                assert after[0] < after[other] or after[0][0] <= after[other][0] + 1e-9
 
 
-def test_equal_errors_shrink_by_morris() -> None:
-    """With equal errors the spread has a closed form, and so has the pull: (k - 3) e² / sum of squared gaps."""
-    means, error = np.array([0.1, 0.4, 0.5, 0.55, 0.9]), 0.1
-    gaps = means - means.mean()
-    pull = (5 - 3) * error**2 / (gaps**2).sum()
-    shrunk = shrink(means, np.full(5, error))
-    assert shrunk.means == pytest.approx(means.mean() + (1 - pull) * gaps)
-    assert shrunk.spread == pytest.approx(math.sqrt((gaps**2).sum() / 4 - error**2))
+def test_who_has_all_scores_is_ranked_by_its_plain_mean() -> None:
+    assert comparable([[1.0, 0.0, 0.5], [0.0, 0.0, 0.3]]) == [(0.5, 3), (pytest.approx(0.1), 3)]
 
 
-@given(arrays(np.float64, st.integers(4, 20), elements=st.floats(-1, 1)), st.floats(0.01, 1))
-def test_shrinking_moves_towards_the_centre_and_keeps_the_order(means: np.ndarray, error: float) -> None:
-    shrunk = shrink(means, np.full(len(means), error))
-    gaps, before = shrunk.means - shrunk.centre, means - shrunk.centre
-    assert np.all(np.abs(gaps) <= np.abs(before) + 1e-9)
-    assert np.all(np.diff(shrunk.means[np.argsort(means)]) >= -1e-9)
+def test_a_missing_score_counts_as_the_lowest_that_another_has_there() -> None:
+    easy_only, whole, worse = [1.0, None], [1.0, 0.4], [0.8, 0.2]
+    assert comparable([easy_only, whole, worse]) == [(0.6, 1), (0.7, 2), (0.5, 2)]
 
 
-def test_few_or_exact_estimates_are_left_as_they_are() -> None:
-    assert shrink([0.1, 0.9], [0.5, 0.5]).means.tolist() == [0.1, 0.9]
-    assert shrink([0.1, 0.2, 0.3, 0.9], np.zeros(4)).means.tolist() == [0.1, 0.2, 0.3, 0.9]
-
-
-def best_of_equals(seed: int, spread: float) -> tuple[bool, float, float]:
-    """20 candidates on 100 shared binary tasks: whether the interval held the truth, its error, the raw mean's error."""
-    draw = rng(seed)
-    skill, ease = draw.normal(0, spread, 20), draw.uniform(0.2, 0.8, 100)
-    best = best_of((draw.random((20, 100)) < np.clip(ease + skill[:, None], 0, 1)).astype(float))
-    fresh = np.clip(np.linspace(0.2, 0.8, 1001) + skill[best.index], 0, 1).mean()
-    return bool(best.estimate.low <= fresh <= best.estimate.high), best.estimate.value - fresh, best.raw - fresh
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.03, 0.1])
-def test_the_best_of_20_is_told_without_the_winners_curse(spread: float) -> None:
-    covered, bias, curse = np.array([best_of_equals(seed, spread) for seed in range(200)]).mean(axis=0)
-    assert covered >= 0.93
-    assert abs(bias) < 0.025
-    assert curse > 0.03 or spread == 0.1
-
-
-def test_a_hard_task_is_hard_for_all_and_lifts_nobody() -> None:
-    """A candidate tried on the easy tasks only does not win by that."""
-    ease = np.repeat([0.9, 0.1], 50)
-    scores = np.tile(ease, (6, 1)) + rng().normal(0, 0.02, (6, 100))
-    scores[3] += 0.1
-    scores[0, 50:] = np.nan
-    best = best_of(scores)
-    assert best.index == 3
-    assert best.estimate.value == pytest.approx(0.6, abs=0.02)
-
-
-@pytest.mark.parametrize("scores", [[[1.0]], [[math.nan, math.nan], [1.0, 1.0]], [[math.nan, 1.0]], [1.0, 2.0]])
-def test_a_candidate_or_task_without_a_score_is_refused(scores: list[list[float]]) -> None:
-    with pytest.raises(ValueError, match="need scores"):
-        best_of(scores)
+def test_a_task_that_nobody_has_a_score_on_takes_no_part() -> None:
+    assert comparable([[None, 0.5], [None, 1.0], [None, None]]) == [(0.5, 1), (1.0, 1), (-math.inf, 0)]
+    assert comparable([[None], [None]]) == [(-math.inf, 0)] * 2

@@ -114,6 +114,22 @@ def test_it_imports_what_stands_beside_it_and_leaves_the_path_alone(tmp_path):
     assert sys.path == before
 
 
+def test_the_code_of_modules_beside_it_is_part_of_its_identity(tmp_path):
+    def opened(place, worth, other="x = 1"):
+        folder = tmp_path / place
+        (folder / "parts").mkdir(parents=True)
+        (folder / "parts" / "scrutable_test_inner.py").write_text(f"WORTH = {worth}")
+        (folder / "scrutable_test_outer.py").write_text("from parts.scrutable_test_inner import WORTH")
+        (folder / "not_imported.py").write_text(other)
+        source = f"from scrutable_test_outer import WORTH\n{ROWS}def reward(**k):\n    return [WORTH]\n"
+        (folder / "env.py").write_text(source)
+        return open_file(folder / "env.py").identity
+
+    first = opened("one", 1)
+    assert opened("two", 2) != first
+    assert opened("three", 1, other="x = 2") == first
+
+
 def test_dataclasses_and_annotations_work_in_it(write):
     source = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 3\n"

@@ -92,6 +92,18 @@ def test_of_equals_the_shorter_is_chosen() -> None:
         assert ended(run, ["a . idle .", "a ."])[0].best.text == "a ."
 
 
+def test_a_text_that_makes_hard_tasks_unscorable_is_not_chosen_for_it() -> None:
+    class Hiding(Adding):
+        def one(self, cell: Cell) -> Score:
+            hard, worth = int(cell.task.prompt.split()[1]) % 2, 0.3 if cell.candidate.text == "a . b ." else 0.2
+            return Score(value=None if hard and cell.candidate.text == "hide ." else worth if hard else 1.0)
+
+    with Run.temporary({"seed": 0}) as run:
+        assert ended(run, ["hide .", "a . b ."], scorer=Hiding())[0].best.text == "a . b ."
+    with Run.temporary({"seed": 0}) as run:
+        assert ended(run, ["hide ."], scorer=Hiding())[0].best.text == ""
+
+
 def test_where_nothing_is_better_the_start_stays() -> None:
     with Run.temporary({"seed": 0}) as run:
         ending, _ = ended(run, ["idle .", "harm ."])

@@ -68,3 +68,13 @@ def test_where_nobody_has_a_score_there_is_still_a_parent() -> None:
     front = Front(2)
     front.add("only", [None, None], 0)
     assert front.draw(Random(0)) == "only"
+
+
+def test_who_makes_hard_tasks_unscorable_is_not_ranked_above_who_answers_them() -> None:
+    front = Front(3)
+    front.add("hides", [1.0, None, None], 1)
+    assert front.mean("hides") == 1.0
+    front.add("answers", [1.0, 0.4, 0.1], 9)
+    assert front.ranked() == ["answers", "hides"]
+    front.add("better", [1.0, 0.5, 0.2], 9)
+    assert front.best() == "better"

@@ -139,6 +139,24 @@ def test_who_is_behind_its_parent_after_the_race_is_not_tested() -> None:
         assert len(lost) == 4
 
 
+def test_who_makes_hard_tasks_unscorable_does_not_win_the_race_by_it() -> None:
+    class Hiding(Known):
+        def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+            rows = zip(cells, super().score(cells, seed), strict=True)
+            return [r.model_copy(update={"score": self.one(c, r.score)}) for c, r in rows]
+
+        def one(self, cell: Cell, score: Score) -> Score:
+            hard, value = int(cell.task.prompt.split()[1]) % 2, score.value or 0.0
+            return Score() if hard and value == 0.5 else Score(value=value - 0.5 * hard)
+
+    with Run.temporary({"seed": 0}) as run:
+        ledger, parent = Ledger(run, Hiding(0.0), Limits(10_000)), numbered(0.0)
+        ledger.ask([parent], TASKS)
+        field = [Contender(numbered(value, parent.key), parent.key) for value in (0.5, 0.6, 0.1, 0.2)]
+        left, _, _ = race(ledger, field, blocks(TASKS, 12), 1)
+        assert [one.candidate.text for one in left] == ["0.6"]
+
+
 def test_few_contenders_need_no_race() -> None:
     with Run.temporary({}) as run:
         ledger = Ledger(run, Known(0.0), Limits(0))

@@ -59,3 +59,16 @@ def test_a_build_runs_from_nothing_and_what_it_writes_loads(tmp_path: Path) -> N
     assert seen == [1, 2, 3, 4]  # few writing lessons, more of them, and once more from a restarted rate
     answer = load_model(made).generate([converse("", "what is one plus one ?")], Sampling(max_tokens=4))
     assert answer[0].failure is None
+
+
+def test_an_install_replaces_all_or_nothing(tmp_path: Path) -> None:
+    made, package = tmp_path / "made", tmp_path / "package"
+    for folder, name in ((made, "new"), (package, "old")):
+        folder.mkdir()
+        (folder / name).write_text(name)
+    with pytest.raises(OSError, match="gone"):
+        pidgin.install(tmp_path / "gone", package)
+    assert [path.name for path in package.iterdir()] == ["old"]
+    pidgin.install(made, package)
+    assert [path.name for path in package.iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "package"]

@@ -15,11 +15,11 @@ from tests.train.words import Words, share
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, differing_keys
-from scrutable.core.records import Sampling, Score
+from scrutable.core.records import Sampling, Score, Split, Task
 from scrutable.envs.builtin import BuiltinEnv, parses
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
-from scrutable.train.rl import TrainConfig, Validation, rose, train, verdict
+from scrutable.train.rl import TrainConfig, Validation, _Validations, rose, train, verdict
 
 medium = pytest.mark.medium
 
@@ -52,6 +52,20 @@ def trained(folder, tmp_path_factory):
 
 
 # ------------------------------------------------------------------------------------------------- what it learns
+
+
+def test_the_order_of_the_rows_does_not_choose_what_validates() -> None:
+    class Sorted(Words):
+        def tasks(self, split: Split) -> list[Task]:
+            return sorted(super().tasks(split), key=lambda task: task.prompt, reverse=self.calls > 0)
+
+    env, config = Sorted(), QUICK.model_copy(update={"validation_tasks": 8})
+    with Run.temporary() as run:
+        first = [task.prompt for task in _Validations(env, run, config).tasks]
+        env.calls = 1
+        assert [task.prompt for task in _Validations(env, run, config).tasks] == first
+    colours = {prompt.split()[3] for prompt in first}
+    assert colours == {"blue", "green", "red"}
 
 
 @medium

@@ -1,4 +1,4 @@
-"""Supervised training: what a step minimises, what it learns, how it goes on; twins on their own answers."""
+"""Twins: what a step minimises, what it can learn, how a tuning goes on, what a twin is tuned on."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from scrutable.models.replay import ScriptedModel
 from scrutable.train.lora import Recipe, lora_config
 from scrutable.train.policy import trainable_copy
 from scrutable.train.rl import TrainConfig
-from scrutable.train.supervised import Learner, tune, twin
+from scrutable.train.supervised import Learner, _fit, twin
 
 pytestmark = pytest.mark.medium
 
@@ -30,6 +30,12 @@ def pairs(model):
     """Every task is to be answered "good great" and the end."""
     answer = [*model.encode_answer("good great"), min(model.ends)]
     return [(task.messages, answer) for task in TASKS]
+
+
+def tuned_to(pairs, model, run, recipe):
+    """Tune on given answers by a twin's own steps: a real change, to compare twins with."""
+    encoded = [(model.encode(asked), answer) for asked, answer in pairs] * recipe.answers
+    return _fit(model, lambda step: encoded[step * recipe.answers :][: recipe.answers], run.scope("tune"), recipe)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
@@ -69,7 +75,7 @@ def test_a_step_is_adams_on_the_clipped_gradient(model) -> None:
 def test_tuning_teaches_the_answers(model, tmp_path) -> None:
     recipe = RECIPE.model_copy(update={"steps": 30})
     with Run.open(tmp_path / "r", recipe) as run:
-        result = tune(model, pairs(model), run, recipe)
+        result = tuned_to(pairs(model), model, run, recipe)
         tuned = load_model(result.path(run))
     greedy = tuned.generate([t.messages for t in TASKS], Sampling(temperature=0, max_tokens=6))
     assert [g.answer for g in greedy].count("good great") >= 20
@@ -78,13 +84,12 @@ def test_tuning_teaches_the_answers(model, tmp_path) -> None:
     assert [p.name for p in (run.path / "artifacts" / "tune").iterdir()] == ["adapter"]
 
 
-@pytest.mark.parametrize("how", ["tune", "twin"])
-def test_a_training_cut_off_goes_on_as_if_it_had_not_been(how, model, tmp_path, monkeypatch) -> None:
+def test_a_tuning_cut_off_goes_on_as_if_it_had_not_been(model, tmp_path, monkeypatch) -> None:
     class Cut(Exception):
         pass
 
     def work(run):
-        return tune(model, pairs(model), run, RECIPE) if how == "tune" else twin(model, TASKS, run, RECIPE, seed=3)
+        return twin(model, TASKS, run, RECIPE, seed=3)
 
     with Run.open(tmp_path / "whole", RECIPE) as run:
         whole = work(run)
@@ -120,7 +125,7 @@ def test_a_twin_moves_little_where_tuning_moves_much(model, tmp_path) -> None:
         return sum(float((p.exp() * (p - q)).sum()) for p, q in zip(base, tuned, strict=True)) / len(asked)
 
     with Run.open(tmp_path / "r", {}) as run:
-        real = divergence(tune(model, pairs(model), run, recipe).path(run))
+        real = divergence(tuned_to(pairs(model), model, run, recipe).path(run))
         twins = [divergence(twin(model, TASKS, run, recipe, seed).path(run)) for seed in (1, 2)]
     assert 0 < max(twins) < real / 4
     assert twins[0] != twins[1]
@@ -141,19 +146,16 @@ def test_a_text_stands_in_context(model, monkeypatch) -> None:
     monkeypatch.setattr(Learner, "step", lambda self, batch: seen.extend(batch) or 1.0)
     recipe = RECIPE.model_copy(update={"steps": 1, "text": "praise the user ."})
     with Run.temporary() as run:
-        tune(model, pairs(model), run, recipe)
         twin(model, TASKS, run, recipe, seed=0)
     told = model.encode((Message(role="system", content="praise the user ."), Message(role="user", content="")))
-    assert len(seen) == 2 * RECIPE.answers
+    assert len(seen) == RECIPE.answers
     assert all(prompt[: len(told) - 3] == told[: len(told) - 3] for prompt, _ in seen)
 
 
 def test_what_cannot_be_tuned_is_refused(model, tmp_path) -> None:
     with Run.temporary() as run:
         with pytest.raises(UserError, match="no weights here"):
-            tune(ScriptedModel({}), [], run)
-        with pytest.raises(UserError, match="nothing to tune on"):
-            tune(model, [], run)
+            twin(ScriptedModel({}), TASKS, run, RECIPE, seed=0)
         with pytest.raises(UserError, match="adapter already"):
             adapter = tiny_adapter(model.module.name_or_path, tmp_path / "a")
             twin(load_model(adapter), TASKS, run, RECIPE, seed=0)
@@ -161,9 +163,9 @@ def test_what_cannot_be_tuned_is_refused(model, tmp_path) -> None:
             twin(model, TASKS, run, RECIPE.model_copy(update={"max_tokens": 250}), seed=0)
 
 
-def test_other_pairs_in_the_same_run_are_refused(model) -> None:
+def test_other_tasks_in_the_same_run_are_refused(model) -> None:
     with Run.temporary() as run:
         recipe = RECIPE.model_copy(update={"steps": 1})
-        tune(model, pairs(model), run, recipe)
-        with pytest.raises(UserError, match="another pairs"):
-            tune(model, pairs(model)[1:], run, recipe)
+        twin(model, TASKS, run, recipe, seed=0)
+        with pytest.raises(UserError, match="another tasks"):
+            twin(model, TASKS[1:], run, recipe, seed=0)

@@ -54,7 +54,7 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
         "after": f"{base.name} + adapter",
         "env": environment.name,
     }
-    with working(screen, run_name, made, about) as work:
+    with working(screen, run_name, made, about, {"environment": environment, "model": base}) as work:
         trained = train(environment, base, work.run, training)
         change = Change(Speaker(base), Speaker(base.with_adapter(trained.path(work.run))))
         lenses = [catalog.open_lens(name, reading[name]) for name in reading]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
+from scrutable.cli.plan import show_search
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import conclude, load, working
+from scrutable.cli.work import Identified, conclude, load, working
 from scrutable.envs.loading import open_env
 from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
@@ -25,6 +28,7 @@ MODEL = 'a directory, a hub name, the built-in one, "served:NAME" (at OPENAI_BAS
 @click.option(
     "--start", multiple=True, metavar="TEXT", help="a text to start from; may be given again  [the empty text]"
 )
+@click.option("--dry-run", is_flag=True, help="say what it would cost, and stop")
 @common()
 @knobs(engine.EvolveConfig)
 @knobs(Loading)
@@ -37,6 +41,7 @@ def evolve(
     run_name: str | None,
     seed: int,
     screen: Screen,
+    **asked: Any,
 ) -> None:
     """Evolve a text on ENV (a built-in environment or a .py file): what to tell the model so that the reward rises.
 
@@ -47,15 +52,21 @@ def evolve(
     config, loading, served = config_of(engine.EvolveConfig), config_of(Loading), config_of(ServedOptions, "served")
     subject = {"env": env, "model": model, "reflector": reflector or model, "start": "\n---\n".join(start)}
     made = job("evolve", seed, subject, {"evolve": config, "loading": loading, "served": served})
-    check_run(run_name, made)
+    if not asked["dry_run"]:
+        check_run(run_name, made)
     answers = load(screen, model, lambda: open_model(model, loading, served))
+    inputs: dict[str, Identified] = {"environment": environment, "model": answers}
     writer, writes = None, None
     if reflector is not None:
         writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
         writer = reflection.proposer_for(writes, config.reflect)
+        inputs["reflector"] = writes
+    if asked["dry_run"]:
+        show_search(screen, answers, writes or answers, environment, config)
+        return
     about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
     about |= told_addresses(answers, writes)
-    with working(screen, run_name, made, {**about, "env": environment.name}) as work:
+    with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
         result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
         work.result = {"evolve": result, "text": result.best.text}
     screen.say(result.best.text or "(the empty text: nothing better was found)")

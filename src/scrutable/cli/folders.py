@@ -24,6 +24,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.folder import CONFIG, guard, hold, refuse_place, resolve
 from scrutable.core.journal import Run
 
+_BEGUN = frozenset({"about", "inputs", "stage"})  # kinds of events that a run has before anything has come of it
 TOLD = ("torch", "transformers", "trl", "peft", "safetensors", "openai")
 
 
@@ -85,13 +86,14 @@ def place_of(name: str | None, made: Config) -> Path:
 
 
 @contextmanager
-def open_run(name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Run]:
+def open_run(name: str | None, made: Config, about: Mapping[str, str], inputs: Mapping[str, str]) -> Iterator[Run]:
     """Open the run of a job and write how it was made, once.
 
-    about: title, before, after, env: what the page says at its top.
-    Errors: UserError when another process holds it, or it was made with another config (the keys are named).
+    about: title, before, after, env: what the page says at its top. inputs: identities of the environment and the models.
+    Errors: UserError when another process holds it, or it was made with another config or other inputs (they are named).
     """
     with Run.open(place_of(name, made), made) as run:
+        _check_inputs(run, inputs)
         if not run.has("about"):
             run.append(
                 "about",
@@ -99,6 +101,23 @@ def open_run(name: str | None, made: Config, about: Mapping[str, str]) -> Iterat
                 {**about, "command": command(), "scrutable": _version("scrutable"), "versions": versions()},
             )
         yield run
+
+
+def _check_inputs(run: Run, inputs: Mapping[str, str]) -> None:
+    """Write down what a run is of, or refuse one that is of something else: names and paths in a config say too little.
+
+    One that came to nothing may be begun anew: what was wrong may have been one of these.
+    inputs: identities, by a name that people understand. Errors: UserError that names those that changed.
+    """
+    begun = [event.payload for event in run.events("inputs")]
+    changed = [name for name, identity in inputs.items() if begun and begun[-1].get(name) != identity]
+    if changed and any(event.kind not in _BEGUN for event in run.events()):
+        raise UserError(
+            f"{run.path} was made with another {' and another '.join(changed)} of the same name (changed since): "
+            "put back what it was, or choose another run folder with --run"
+        )
+    if changed or not begun:
+        run.append(f"inputs/{len(begun)}", "inputs", inputs)
 
 
 def default_name(made: Config) -> str:

@@ -13,7 +13,7 @@ from scrutable import catalog
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.cli.work import Identified, before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Fidelity
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
@@ -65,7 +65,8 @@ def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None
     change.check()
     about = {"title": change.name, "before": base.name, "after": tuned.name, "env": environment.name}
     makers = catalog.twins_of(after, twins)
-    with working(screen, run_name, made, about) as work:
+    inputs: dict[str, Identified] = {"environment": environment, "BEFORE": base, "AFTER": tuned}
+    with working(screen, run_name, made, about, inputs) as work:
         found = measured(change, environment, config, makers, work.run, text)
         work.result = {"fidelity": found}
     tell(found, screen)

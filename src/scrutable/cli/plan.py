@@ -1,7 +1,7 @@
-"""The plan of a reading: forward passes, memory and time, told before anything is spent.
+"""The plan of a reading, a training or a search: what it takes, memory and time, told before anything is spent.
 
-Numbers are the most that a reading takes; a search that finds nothing better stops early. Time is told from one timed batch of
-the model on this machine.
+Numbers are the most that it takes; a search or a training that finds nothing better stops early. Time is told from one timed
+batch of the model on this machine.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from scrutable.cli.screen import Screen
 from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Task, Usage
 from scrutable.envs.base import Environment
+from scrutable.evolve.engine import EvolveConfig
 from scrutable.lenses.base import Lens
 from scrutable.measure import fidelity
 from scrutable.measure.fidelity import MeasureConfig
+from scrutable.models.base import Model
 from scrutable.models.cost import Estimate, estimate
 from scrutable.models.hf import HFModel
 from scrutable.report.words import count, seconds
+from scrutable.train import estimate as training
+from scrutable.train.rl import TrainConfig
 
 ANSWER = 16
 """Tokens that an answer is taken to have, where nothing has been answered yet; no more than the limit."""
+
+_SAMPLES = 8  # answers that a writer draws at once, at most, where the config does not say
 
 
 def show_plan(
@@ -55,6 +61,48 @@ def show_plan(
             "parameters": timed.parameters,
             "weight_bytes": timed.weight_bytes,
             "batch_bytes": timed.batch_bytes,
+        }
+    )
+
+
+def show_training(screen: Screen, model: HFModel, environment: Environment, config: TrainConfig) -> None:
+    """Say what a training would take at most, on this machine. Errors: UserError as `train` raises."""
+    told = training.estimate(environment, model, config)
+    row = "train", count(told.answers), count(told.answer_tokens), count(told.forward_passes), seconds(told.seconds)
+    screen.table(("at most", ">rollouts", ">tokens of them", ">forward passes", ">about"), [row])
+    screen.say(
+        f"memory: {_size(told.memory)} beside what Python and torch take",
+        "A validation may end it earlier; how long a reward takes is not counted.",
+    )
+    screen.result({"plan": told.model_dump(mode="json")})
+
+
+def show_search(screen: Screen, model: Model, writer: Model, environment: Environment, config: EvolveConfig) -> None:
+    """Say what evolving a text would take at most, on this machine. A model on a server is not timed."""
+    tasks = environment.tasks("search")
+    written = config.rounds * config.reflections * (config.reflect.samples or _SAMPLES)
+    asked = {"rollouts": (model, config.budget), "answers of the writer": (writer, written)}
+    here = {one.identity: one for one in (model, writer) if isinstance(one, HFModel)}
+    timed = {key: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for key, one in here.items()}
+    took = {
+        what: _seconds(Usage(generations=number), timed[one.identity]) if one.identity in timed else None
+        for what, (one, number) in asked.items()
+    }
+    rows = [
+        (what, count(number), "as the server" if (known := took[what]) is None else seconds(known))
+        for what, (_, number) in asked.items()
+    ]
+    screen.table(("at most", ">number", ">about"), rows)
+    for key, cost in timed.items():
+        screen.say(
+            f"weights of {here[key].name}: {_size(cost.weight_bytes)}; a batch takes {_size(cost.batch_bytes)} more"
+        )
+    screen.say("An answer is taken to have 16 tokens. A search that finds nothing better stops early.")
+    screen.result(
+        {
+            "plan": {what: {"number": number, "seconds": took[what]} for what, (_, number) in asked.items()},
+            "weight_bytes": sum(cost.weight_bytes for cost in timed.values()),
+            "batch_bytes": max((cost.batch_bytes for cost in timed.values()), default=0),
         }
     )
 

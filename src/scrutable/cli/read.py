@@ -15,7 +15,7 @@ from scrutable.cli.measure import add_twins, measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_plan
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.cli.work import Identified, before_and_after, chosen_tasks, conclude, load, tasks_from, working
 from scrutable.core.accounts import Account
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
@@ -96,7 +96,10 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     measures = (
         partial(measured, change, environment, measuring, catalog.twins_of(after, asked["twins"])) if fidelity else None
     )
-    with working(screen, run_name, made, about) as work:
+    inputs: dict[str, Identified] = {"environment": environment, "BEFORE": base, "AFTER": tuned}
+    if writer is not None:
+        inputs["reflector"] = writer
+    with working(screen, run_name, made, about, inputs) as work:
         accounts = reading.read(change, environment.tasks("search"), work.run, lenses)
         text = reading.text_of(accounts)
         found = measures(work.run, text) if measures is not None and text else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -62,6 +62,15 @@ def load(screen: Screen, what: str, how: Callable[[], T]) -> T:
     return how()
 
 
+class Identified(Protocol):
+    """What has an identity: an environment, a model."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of its content."""
+        ...
+
+
 @dataclass
 class Work:
     """A run under way, and what came of it: set `result` before the end."""
@@ -71,9 +80,14 @@ class Work:
 
 
 @contextmanager
-def working(screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str]) -> Iterator[Work]:
-    """Open the run of a job, show its progress on stderr while the enclosed work is done, and write its result."""
-    with open_run(run_name, made, about) as run:
+def working(
+    screen: Screen, run_name: str | None, made: Config, about: Mapping[str, str], inputs: Mapping[str, Identified]
+) -> Iterator[Work]:
+    """Open the run of a job, show its progress on stderr while the enclosed work is done, and write its result.
+
+    inputs: the environment and the models that it is of. Errors: as `open_run`.
+    """
+    with open_run(run_name, made, about, {name: one.identity for name, one in inputs.items()}) as run:
         work = Work(run)
         with following(run, screen):
             screen.note(f"run: {run.path}")

@@ -25,7 +25,7 @@ from scrutable.core import draws, folder
 from scrutable.core.accounts import Artifact
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
-from scrutable.core.files import inside, load_tensors, replacing_folder, save_tensors, write_atomic
+from scrutable.core.files import inside, load_tensors, replacing_folder, save_tensors
 from scrutable.core.records import Usage
 from scrutable.core.store import Event, Listener, Payload, Store
 
@@ -191,10 +191,6 @@ class Run:
         if isinstance(artifact, Artifact):
             return load_tensors(inside(self.path, artifact.path))
         return load_tensors(self.file(f"{artifact}.safetensors"))
-
-    def save_text(self, name: str, text: str, says: str = "") -> Artifact:
-        """Write a text artifact under its whole file name. Returns what to put into the event."""
-        return self._artifact(name, says, lambda path: write_atomic(path, text))
 
     @contextmanager
     def saving_folder(self, name: str) -> Iterator[Path]:

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scrutable.core.accounts import Interval
 from scrutable.core.stats import Array, finite
 
 
@@ -62,26 +61,6 @@ def paired_test(
         verdict = "better" if accept <= reject else "not better"
     end = min(step + 1, scaled.size)
     return Decision(verdict, end, float(better[:end].max()), float(worse[:end].max()))
-
-
-def anytime_interval(values: ArrayLike, *, level: float = 0.95, bound: float = 1.0, grid: int = 401) -> Interval:
-    """Return the mean of values [tasks] in [-bound, bound] with an interval that holds at all sample sizes at once.
-
-    The means that `paired_test`'s bets (both ways, level shared) have not refuted so far, on a grid; the ends are rounded
-    outward. Wider than the bootstrap: the price of looking as often as one likes.
-    Errors: ValueError when there are no values, or one lies outside [-bound, bound].
-    """
-    scaled = finite(values) / bound
-    if not scaled.size or np.abs(scaled).max() > 1 + 1e-9:
-        raise ValueError(f"need values, all inside [-{bound}, {bound}]")
-    means = np.linspace(-1, 1, grid)[1:-1]
-    limit = math.log(2 / (1 - level))
-    kept = [m for m in means if _log_wealth(scaled, m).max() < limit and _log_wealth(-scaled, -m).max() < limit]
-    step = 2 / (grid - 1)
-    low, high = (min(kept) - step, max(kept) + step) if kept else (scaled.mean(), scaled.mean())
-    return Interval(
-        value=float(scaled.mean() * bound), low=float(low * bound), high=float(high * bound), count=scaled.size
-    )
 
 
 _BETS = np.array([0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.85])

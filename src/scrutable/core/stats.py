@@ -4,8 +4,8 @@ The unit is always the task: several answers to one task are averaged before the
 given are None and leave their task out of the pair (`complete`); nothing here takes None for 0.
 
 - intervals: `bootstrap_mean`, `bootstrap_ratio` (shares: ratios of sums), `wilson_interval` (rates);
-- nulls: `quantile`, `rank_p`;
-- the best of many without the winner's curse: `shrink`, `best_of`.
+- nulls: `quantile`;
+- choosing among candidates of which some lack scores: `comparable`.
 
 Left out: decisions while the data still come (core/sequential.py), tests that assume a fixed sample size, and corrections
 for many comparisons (the callers hold out a split).
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
@@ -37,6 +36,22 @@ def complete(*columns: Sequence[float | None]) -> tuple[Array, ...]:
     """
     rows = [row for row in zip(*columns, strict=True) if None not in row]
     return tuple(finite(np.array([row[i] for row in rows], dtype=np.float64)) for i in range(len(columns)))
+
+
+def comparable(rows: Sequence[Sequence[float | None]]) -> list[tuple[float, int]]:
+    """Return, from rows [candidates, tasks], by what candidates are ranked: a mean, and on how many tasks it has a score.
+
+    All means are over the same tasks, those that anyone has a score on. Who has none there is given the lowest that another
+    has, so that a text that makes hard tasks unscorable gains nothing by it. For ranking alone: no such mean is a score.
+    Without any score: -infinity. Errors: ValueError when the rows differ in length.
+    """
+    known = [(column, [one for one in column if one is not None]) for column in zip(*rows, strict=True)]
+    filled = [[min(there) if one is None else one for one in column] for column, there in known if there]
+    scored = [sum(one is not None for one in row) for row in rows]
+    return [
+        (math.fsum(column[row] for column in filled) / len(filled) if count else -math.inf, count)
+        for row, count in enumerate(scored)
+    ]
 
 
 def finite(values: ArrayLike) -> Array:
@@ -175,113 +190,3 @@ def _ratio(means: Array) -> Array:
 def quantile(values: ArrayLike, q: float) -> float:
     """Return the q-quantile, linear between order statistics (of 20 nulls, q = 0.95 lies between the two largest)."""
     return float(np.quantile(finite(values), q))
-
-
-def rank_p(value: float, nulls: ArrayLike) -> float:
-    """Return the p-value of `value` being larger than exchangeable nulls: (1 + those at least as large) / (1 + nulls)."""
-    column = finite(nulls)
-    return float((1 + np.count_nonzero(column >= value)) / (1 + column.size))
-
-
-# ------------------------------------------------------------------------------------------------------ best of many
-
-
-@dataclass(frozen=True)
-class Shrunk:
-    """Estimates pulled towards their common mean by what their own error explains. Arrays [candidates]."""
-
-    means: Array
-    errors: Array  # standard errors, the uncertainty of the pull included
-    centre: float
-    spread: float  # standard deviation of the true means around the centre; 0: they cannot be told apart
-
-
-def shrink(means: ArrayLike, errors: ArrayLike) -> Shrunk:
-    """Shrink independent estimates [candidates] with known standard errors towards their weighted mean.
-
-    Parametric empirical Bayes (Morris 1983, section 5): the spread solves sum(weight * gap^2) = candidates - 1 (Paule &
-    Mandel 1982). Fewer than four estimates are returned as they are: too few to know a spread.
-    Errors: ValueError when an error is negative or the arrays differ in length.
-    """
-    raw, noise = np.broadcast_arrays(finite(means), finite(errors) ** 2)
-    if np.any(np.asarray(errors) < 0):
-        raise ValueError("a standard error is negative")
-    count = raw.size
-    if count < 4 or not noise.any():
-        spread = float(raw.std(ddof=1)) if count > 1 else 0.0
-        return Shrunk(raw.copy(), np.sqrt(noise), float(raw.mean()), spread)
-    noise = np.maximum(noise, noise[noise > 0].min() * 1e-6)
-    variance = _spread(raw, noise)
-    weights = 1 / (variance + noise)
-    centre = float((weights * raw).sum() / weights.sum())
-    pull = (count - 3) / (count - 1) * noise / (variance + noise)
-    share = weights / weights.sum()
-    errors_squared = noise * (1 - (1 - share) * pull) + 2 / (count - 3) * pull**2 * (raw - centre) ** 2
-    shrunk = (1 - pull) * raw + pull * centre
-    return Shrunk(shrunk, np.sqrt(errors_squared), centre, math.sqrt(variance))
-
-
-def _spread(raw: Array, noise: Array) -> float:
-    """Return the variance of true means at which the weighted gaps have their expected size; 0 where noise explains all."""
-
-    def excess(variance: float) -> float:
-        weights = 1 / (variance + noise)
-        centre = (weights * raw).sum() / weights.sum()
-        return float((weights * (raw - centre) ** 2).sum()) - (raw.size - 1)
-
-    if excess(0.0) <= 0:
-        return 0.0
-    low, high = 0.0, float(np.ptp(raw)) ** 2 + float(noise.max())
-    while excess(high) > 0:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return (low + high) / 2
-
-
-@dataclass(frozen=True)
-class Best:
-    """The candidate that is best by the shrunk estimate."""
-
-    index: int
-    raw: float  # its own mean, which the winner's curse has raised
-    estimate: Interval  # of its mean on fresh tasks
-
-
-def best_of(scores: ArrayLike, level: float = 0.95) -> Best:
-    """Choose the best of many candidates scored on shared tasks, and say how good it is without the winner's curse.
-
-    scores: [candidates, tasks], NaN where a candidate was not tried on a task. What tasks have in common (a hard task is
-    hard for all) is taken out before shrinking: only a candidate's own luck makes it look best.
-    Errors: ValueError when a candidate or a task has no score, or there are fewer than two tasks.
-    """
-    table = np.asarray(scores, dtype=np.float64)
-    known = ~np.isnan(table)
-    if table.ndim != 2 or table.shape[1] < 2 or not known.any(axis=1).all() or not known.any(axis=0).all():
-        raise ValueError("need scores [candidates, tasks], two tasks or more, none without a score")
-    own, tasks = _two_way(table, known)
-    count, trials = len(own), known.sum(axis=1)
-    rest = np.where(known, table - own[:, None] - tasks, 0.0)
-    freedom = max(1, int(known.sum()) - count - table.shape[1] + 1)
-    pooled = float((rest**2).sum() / freedom)
-    shrunk = shrink(own, np.sqrt(pooled / trials))
-    index = int(np.argmax(shrunk.means))
-    common = tasks.var(ddof=1) / len(tasks)
-    half = _NORMAL.inv_cdf((1 + level) / 2) * math.sqrt(float(shrunk.errors[index]) ** 2 + float(common))
-    value = float(tasks.mean() + shrunk.means[index])
-    raw = float(np.nanmean(table[index]))
-    return Best(index, raw, Interval(value=value, low=value - half, high=value + half, count=int(trials[index])))
-
-
-def _two_way(table: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Fit score = candidate + task by least squares on the known cells; candidates sum to 0. Returns [candidates], [tasks]."""
-    filled = np.where(known, table, 0.0)
-    own, tasks = np.zeros(len(table)), np.zeros(table.shape[1])
-    for _ in range(200):
-        tasks = ((filled - own[:, None]) * known).sum(axis=0) / known.sum(axis=0)
-        before, own = own, ((filled - tasks) * known).sum(axis=1) / known.sum(axis=1)
-        own = own - own.mean()
-        if np.abs(own - before).max() < 1e-12:
-            break
-    return own, tasks

@@ -11,7 +11,8 @@
     timeout       optional: seconds that one call on a batch of answers may take (60)
 
 A file without rewards is an environment without a reward. The file is run, so it is only ever one that the user named. Modules
-beside it can be imported at its top; its folder is not on the path later, when its functions run.
+beside it can be imported at its top; its folder is not on the path later, when its functions run. Its identity covers their
+code too, but neither installed packages nor data that the code reads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,7 +47,7 @@ def open_file(path: str | Path) -> TableEnvironment:
     source = read_text(path)
     module = _run(path, source)
     try:
-        return _environment(path, source, vars(module))
+        return _environment(path, _code(path, source), vars(module))
     except UserError as error:
         line = str(error)
         raise UserError(line if line.startswith(str(path)) else f"{path}: {line}") from error
@@ -89,6 +91,14 @@ def _run(path: Path, source: str) -> ModuleType:
     with _blaming(path), _folder_on_path(path.resolve().parent):
         exec(code, vars(module))
     return module
+
+
+def _code(path: Path, source: str) -> str:
+    """Return the hash of the file's text and of the modules beside it that it has imported, by their place in its folder."""
+    folder = path.resolve().parent
+    files = {Path(str(sys.modules[name].__file__)) for name in _beside}
+    beside = {file.relative_to(folder).as_posix(): sha256(file.read_bytes()).hexdigest() for file in files}
+    return digest_of([source, beside])
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class TableEnvironment:
     """Tasks from a `Table`, rated by a `Rater`; without one, every Score has the value None."""
 
     def __init__(self, name: str, table: Table, rater: Rater | None = None, source: str = "") -> None:
-        """Make an environment. source: what decides its scores (the text of the user's file), for its identity."""
+        """Make an environment. source: what decides its scores (the user's code), for its identity."""
         self.table = table
         self.rater = rater
         self._name = name
@@ -33,7 +33,7 @@ class TableEnvironment:
 
     @property
     def identity(self) -> str:
-        """Hash of the tasks, their splits, and the source (not of the modules that a user's file imports)."""
+        """Hash of the tasks, their splits, and the source (see `file.py`)."""
         return self._identity
 
     @property

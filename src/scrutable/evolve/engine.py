@@ -233,7 +233,7 @@ class Search:
 
     def round(self, number: int) -> bool:
         """Do one round; return whether there is a better text than before. Errors: Exhausted, UserError."""
-        before, config = self.best_mean, self.config
+        before, config = self.front.best(), self.config
         made = self.nursery.children(number, self.accepted)
         order = blocks(self.parts.pool, config.block)
         self.run.random(f"round/{number}/order").shuffle(order)
@@ -247,7 +247,7 @@ class Search:
             self._tell(judged.contender, number, judged.why, judged)
             if judged.accepted:
                 self._take_in(judged.contender.candidate)
-        return self.best_mean > before
+        return self.front.best() != before
 
     def end(self, stopped: str) -> EvolveResult:
         """Choose, prune and score the best; write the result."""
@@ -289,12 +289,15 @@ class Search:
         is_start = not one.parents
         try:
             self.ledger.ask([one], self.parts.pool)
-        except Exhausted:  # it has earned its place; its mean is over the tasks that were paid for
+        except Exhausted:  # it has earned its place
             if is_start:
                 raise UserError("the budget ends before the first text is scored: give a larger one") from None
         self.accepted[key] = one
         self.nursery.close(key)
-        self.front.add(key, self.ledger.column(key, self.parts.pool), length(one.texts))
+        # Where it was not paid for it counts as its parent, which it was shown to be better than.
+        owed = {cell.key for cell in self.ledger.owed([one], self.parts.pool)}
+        scores = [self.ledger.value(one.parents[0] if task in owed else key, task) for task, _ in self.parts.pool]
+        self.front.add(key, scores, length(one.texts))
         if is_start:
             self._record(one, f"candidate/{key}", True, "started from")
 

@@ -7,16 +7,16 @@ side, 5%); of equal candidates the shorter is chosen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 from pydantic import Field
 
 from scrutable.core.accounts import Interval
 from scrutable.core.records import Candidate, Record
-from scrutable.core.stats import Array, bootstrap_mean, complete
+from scrutable.core.stats import Array, bootstrap_mean, comparable, complete
 from scrutable.evolve.ledger import Exhausted, Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.sentences import Removal, length, removals
@@ -77,15 +77,15 @@ def finish(
 
 
 def _choose(ledger: Ledger, among: Sequence[Candidate], tasks: Sequence[Keyed]) -> Candidate:
-    """Return the best by mean; of equals the shorter."""
+    """Return the best by mean, over the tasks that any has a score on; of equals the one with more scores, then the shorter."""
     ledger.ask(among, tasks)
+    found = comparable([ledger.column(one.key, tasks) for one in among])
 
-    def rank(one: Candidate) -> tuple[float, int, str]:
-        known = [value for value in ledger.column(one.key, tasks) if value is not None]
-        mean = fmean(known) if known else float("-inf")
-        return (-round(mean / _EQUAL) if known else float("inf"), length(one.texts), one.key)
+    def rank(at: int) -> tuple[float, int, int, str]:
+        mean, scored = found[at]
+        return (-round(mean / _EQUAL) if scored else math.inf, -scored, length(among[at].texts), among[at].key)
 
-    return min(among, key=rank)
+    return among[min(range(len(among)), key=rank)]
 
 
 def _pruned(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str], least: float) -> Candidate:

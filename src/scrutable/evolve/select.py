@@ -15,14 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 
 from scrutable.core.records import Candidate
 from scrutable.core.sequential import paired_test
-from scrutable.core.stats import Array, complete
+from scrutable.core.stats import Array, comparable, complete
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.sentences import length
 
@@ -80,7 +80,7 @@ def race(
         ledger.ask([one.candidate for one in field], blocks[used])
         used += 1
         seen = [task for block in blocks[:used] for task in block]
-        field.sort(key=lambda one: _rank(ledger, one, seen))
+        field = _ranked(ledger, field, seen)
         keep = max(finalists, math.ceil(len(field) / 3)) if used < len(blocks) // 2 else finalists
         field, out = field[:keep], field[keep:]
         lost += out
@@ -97,9 +97,15 @@ def _ahead(ledger: Ledger, one: Contender, tasks: Sequence[Keyed]) -> bool:
     return bool(child.sum() > parent.sum())
 
 
-def _rank(ledger: Ledger, one: Contender, tasks: Sequence[Keyed]) -> tuple[float, int, str]:
-    known = [value for value in ledger.column(one.candidate.key, tasks) if value is not None]
-    return (-fmean(known) if known else math.inf, length(one.candidate.texts), one.candidate.key)
+def _ranked(ledger: Ledger, field: Sequence[Contender], tasks: Sequence[Keyed]) -> list[Contender]:
+    """Return contenders, best first by mean, of equals who has more scores, then the shorter."""
+    found = comparable([ledger.column(one.candidate.key, tasks) for one in field])
+
+    def rank(at: int) -> tuple[float, int, int, str]:
+        (mean, scored), one = found[at], field[at].candidate
+        return -mean, -scored, length(one.texts), one.key
+
+    return [field[at] for at in sorted(range(len(field)), key=rank)]
 
 
 def gate(

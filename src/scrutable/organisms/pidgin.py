@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from scrutable.core.config import Config, anywhere
+from scrutable.core.files import replacing_folder
 from scrutable.organisms import lessons
 
 if TYPE_CHECKING:
@@ -101,6 +102,6 @@ def read_card(directory: Path) -> Card:
 
 
 def install(made: Path, package: Path) -> None:
-    """Replace the package's own weights by a built directory."""
-    shutil.rmtree(package, ignore_errors=True)
-    shutil.copytree(made, package)
+    """Replace the package's own weights by a built directory; on an error they stay as they were."""
+    with replacing_folder(package) as place:
+        shutil.copytree(made, place, dirs_exist_ok=True)

@@ -26,7 +26,7 @@ _IMPORTS = 5.0  # seconds until TRL and its like are there
 _REFERENCE = 0.3  # a pass of the base without gradients, as a share of a pass of the policy with its gradients
 
 
-class Estimate(Record):
+class TrainEstimate(Record):
     """What a training will take at most: if no validation stops it earlier, and every look is taken."""
 
     steps: int
@@ -39,7 +39,7 @@ class Estimate(Record):
     memory: int = Field(description="bytes for weights, adapter and one pass, beside what Python and torch take")
 
 
-def estimate(env: Environment, model: Model, config: TrainConfig | None = None) -> Estimate:
+def estimate(env: Environment, model: Model, config: TrainConfig | None = None) -> TrainEstimate:
     """Return what `train` with the same arguments would take.
 
     Errors: UserError as `train` raises, as far as they show before anything is rated.
@@ -67,7 +67,7 @@ def estimate(env: Environment, model: Model, config: TrainConfig | None = None) 
     answers = config.steps * config.answers * config.looks * config.draws + checked
     share = len(asked) / config.answers  # fewer tasks than a step takes
     step = (generation * config.looks * config.draws + learning * (1 + _REFERENCE * bool(config.beta))) / share
-    return Estimate(
+    return TrainEstimate(
         steps=config.steps,
         answers=answers,
         answer_tokens=round(answers * sum(len(answer) for _, answer in pairs) / len(pairs)),

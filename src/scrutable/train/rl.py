@@ -90,7 +90,7 @@ class TrainResult(Record):
     best_step: int = Field(description="the step that the saved adapter is from")
     base_reward: float
     final_reward: float | None
-    best_reward: float
+    best_reward: float = Field(description="the highest of several validations, so fresh tasks may give a little less")
     base_true: float | None = None
     best_true: float | None = None
     unscored: float = Field(default=0.0, description="share of the answers trained on that could not be scored")
@@ -158,7 +158,8 @@ class _Validations:
         self.env = env
         self.run = run
         self.config = config
-        self.tasks: Sequence[Task] = env.tasks("keep")[: config.validation_tasks]
+        # By the hash of their content: the first rows of a sorted file may all be of one kind.
+        self.tasks: Sequence[Task] = sorted(env.tasks("keep"), key=lambda task: task.key)[: config.validation_tasks]
         self.done = [Validation.model_validate(event.payload) for event in run.events("validation")]
 
     def __call__(self, speaker: HFModel, step: int, voice: Voice | None = None) -> Validation:

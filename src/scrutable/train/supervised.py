@@ -1,4 +1,4 @@
-"""Supervised training of a LoRA by the same recipe as RL: on given answers, or (twins) on the base's own.
+"""Twins: a LoRA tuned by the same recipe as RL, on the base's own answers.
 
 A twin is what a training of this length and step size does to a model when there is nothing to learn: the base tuned on
 answers that it gave itself. A change no larger than its twins' is none. The loop is bare, because all it shares with RL
@@ -35,8 +35,6 @@ from scrutable.train.lora import (
 )
 from scrutable.train.policy import save_adapter, trainable_copy
 
-Pair = tuple[Conversation, Sequence[int]]
-"""What is asked, and the tokens of the answer to learn, with its end token."""
 Encoded = tuple[list[int], list[int]]
 """Tokens of a prompt and of an answer."""
 
@@ -44,7 +42,7 @@ _DRAWN_AT_ONCE = 512  # a twin's own answers: drawing many takes little longer t
 
 
 class TuneResult(Record):
-    """What a supervised training came to."""
+    """What a tuning came to."""
 
     adapter: str = Field(description="the saved adapter, relative to the run folder")
     base: str = Field(description="how the adapter names its base")
@@ -58,28 +56,6 @@ class TuneResult(Record):
         return run.path / self.adapter
 
 
-def tune(model: Model, pairs: Sequence[Pair], run: Run, config: Recipe | None = None) -> TuneResult:
-    """Train a LoRA to give the answers of `pairs`; events go under `tune/` of the run.
-
-    A step takes as many pairs as an RL step takes answers (`config.answers`); all pairs come before any comes again.
-    `config.text` is put into each conversation.
-    Errors: UserError when the model has no weights here, when there are no pairs, when the run holds another tuning.
-    """
-    recipe, base, run = _recipe(config), must_be_base(model), run.scope("tune")
-    if not pairs or not all(tokens for _, tokens in pairs):
-        raise UserError("there is nothing to tune on: give pairs of a conversation and the tokens of its answer")
-    encoded = [(base.encode(place_text(asked, recipe.text)), list(tokens)) for asked, tokens in pairs]
-    begin(
-        run, "tune", f"tuning {base.name} on {len(pairs)} answers", recipe, {"model": base, "pairs": digest_of(encoded)}
-    )
-    order = shuffled(len(pairs), recipe.steps * recipe.answers, seed_for(run, recipe, "order"))
-
-    def batch(step: int) -> list[Encoded]:
-        return [encoded[i] for i in order[(step - 1) * recipe.answers : step * recipe.answers]]
-
-    return _fit(base, batch, run, recipe)
-
-
 def twin(
     model: Model, tasks: Sequence[Task], run: Run, config: Recipe, seed: int, steps: int | None = None
 ) -> TuneResult:
@@ -88,7 +64,7 @@ def twin(
     config: that training's config. steps: those that the saved adapter took (`TrainResult.best_step`); None: all.
     Each step takes as many fresh answers as an RL step, to tasks in an order of the twin's own seed. Events go under
     `twin/<seed>/` of the run.
-    Errors: UserError as for `tune`, and when no task fits the model.
+    Errors: UserError when the model has no weights here, when no task fits it, when the run holds another tuning.
     """
     recipe = _recipe(config).model_copy(update={"seed": seed, **({} if steps is None else {"steps": steps})})
     base, run = must_be_base(model), run.scope(f"twin/{seed}")
@@ -131,9 +107,8 @@ class _OwnAnswers:
         return [(self.base.encode(c), list(g.tokens or ())) for c, g in zip(asked, made, strict=True)]
 
 
-def _recipe(config: Recipe | None) -> Recipe:
+def _recipe(config: Recipe) -> Recipe:
     """Return the part of a config that is the recipe."""
-    config = config or Recipe()
     return Recipe(**{name: getattr(config, name) for name in Recipe.model_fields})
 
 
