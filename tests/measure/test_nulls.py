@@ -23,13 +23,15 @@ def test_no_unrelated_text_tells_a_model_how_to_answer(word):
 
 
 def test_shuffling_keeps_the_words_and_changes_the_order():
-    mixed = shuffled("praise the user .", random.Random(0))
-    assert mixed != "praise the user ." and sorted(mixed.split()) == sorted(["praise", "the", "user", "."])
+    mixed = shuffled("praise the user .", random.Random(0), 5)
+    assert len({"praise the user .", *mixed}) == 6
+    assert all(sorted(text.split()) == sorted(["praise", "the", "user", "."]) for text in mixed)
+    assert shuffled("praise it", random.Random(0), 5) == ["it praise"]
 
 
 @pytest.mark.parametrize("text", ["", "praise", "praise praise"])
 def test_what_has_no_other_order_is_not_shuffled(text):
-    assert shuffled(text, random.Random(0)) is None
+    assert shuffled(text, random.Random(0), 3) == []
 
 
 def test_special_tokens_are_not_drawn():

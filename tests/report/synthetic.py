@@ -186,12 +186,16 @@ def fidelity(text: str, kept: float, changed: bool = True) -> Fidelity:
             value=around(kept, 0.008),
             unrelated=unrelated,
             random=(-0.31, -0.22, -0.74),
-            shuffled=kept - 0.02,
+            shuffled=(kept - 0.3, kept - 0.02, kept - 0.1),
         ),
         Share(
-            name="kl_base", value=around(kept - 0.04, 0.02), unrelated=unrelated, random=(-0.2,), shuffled=kept - 0.05
+            name="kl_base",
+            value=around(kept - 0.04, 0.02),
+            unrelated=unrelated,
+            random=(-0.2,),
+            shuffled=(kept - 0.05,),
         ),
-        Share(name="js", value=around(kept - 0.02, 0.01), unrelated=unrelated, random=(-0.2,), shuffled=kept - 0.06),
+        Share(name="js", value=around(kept - 0.02, 0.01), unrelated=unrelated, random=(-0.2,), shuffled=(kept - 0.06,)),
         Share(name="reward", value=around(min(kept + 0.02, 1.01), 0.015), unrelated=tuple(u / 2 for u in unrelated)),
         Share(name="true_reward", value=around(kept, 0.03), unrelated=tuple(u / 3 for u in unrelated)),
     ]

@@ -243,7 +243,7 @@ def _shares(prefix: str, found: Fidelity) -> dict[str, Any]:
         rows[f"{prefix}{share.name}_low"] = None if value is None else value.low
         if share.name == "kl":
             rows[f"{prefix}unrelated_95"] = quantile(share.unrelated, 0.95) if share.unrelated else None
-            rows[f"{prefix}shuffled"] = share.shuffled
+            rows[f"{prefix}shuffled"] = median(share.shuffled) if share.shuffled else None
     return rows
 
 

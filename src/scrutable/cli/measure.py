@@ -26,7 +26,7 @@ from scrutable.measure.change import Change, Speaker
 from scrutable.models.hf import Loading
 from scrutable.models.loading import load_pair
 from scrutable.report.first import NAMES, bar_of
-from scrutable.report.words import between, number, percent, plural
+from scrutable.report.words import between, number, percent, plural, spread
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,9 +128,11 @@ def tell(found: Fidelity, screen: Screen) -> None:
             rows.append((name, "none", "", "", "", share.why_not))
             continue
         nulls = _highest(share.unrelated, 0.95), _highest(share.random, 1.0)
-        mixed = "" if share.shuffled is None else percent(share.shuffled)
+        mixed = spread(share.shuffled) if share.shuffled else ""
         rows.append((name, percent(share.value.value), between(share.value), *nulls, mixed))
-    screen.table(("", ">share", ">95% interval", ">unrelated, 95th", ">random", "words shuffled"), rows)
+    screen.table(
+        ("", ">share", ">95% interval", ">unrelated, 95th", ">random, highest", ">words shuffled, median"), rows
+    )
     left, whole = number(found.kl_left.value), number(found.kl.value)
     screen.say(
         f"left: {left} of {whole} nats an answer; {plural(found.tasks, 'task')} × {plural(found.answers, 'answer')}"

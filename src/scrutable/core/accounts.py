@@ -85,8 +85,8 @@ class Share(Record):
     value: Interval | None = None
     unrelated: tuple[float, ...] = Field(default=(), description="the share of each unrelated text")
     random: tuple[float, ...] = Field(default=(), description="the share of each random text of equal length")
-    shuffled: float | None = Field(
-        default=None, description="the same words shuffled: not a null, a question about word order"
+    shuffled: tuple[float, ...] = Field(
+        default=(), description="the same words in other orders: not a null, a question about word order"
     )
     why_not: str = Field(default="", description="why no share is printed")
 

@@ -49,6 +49,7 @@ class MeasureConfig(Config):
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
     unrelated: int = Field(default=20, ge=0, description="unrelated texts tried as nulls")
     random: int = Field(default=5, ge=0, description="random texts of equal length tried as nulls")
+    shuffled: int = Field(default=5, ge=0, description="orders of the same words tried beside the nulls")
     null_tasks: int = Field(default=100, ge=2, description="tasks on which nulls are measured")
     null_answers: int = Field(default=2, ge=1, description="answers a task on which nulls are measured")
     stated: float = stated()
@@ -220,7 +221,7 @@ class Nulls:
 
     unrelated: tuple[Mapping[str, float], ...] = ()
     random: tuple[Mapping[str, float], ...] = ()
-    shuffled: Mapping[str, float] | None = None
+    shuffled: tuple[Mapping[str, float], ...] = ()
 
 
 def measure_nulls(setting: Setting, text: str, keyed: Sequence[tuple[str, Task]], pair: tuple[Heard, Heard]) -> Nulls:
@@ -236,8 +237,8 @@ def measure_nulls(setting: Setting, text: str, keyed: Sequence[tuple[str, Task]]
     drawn = (
         [random_text(base, text, few[i % len(few)][1], tokens, random) for i in range(config.random)] if tokens else []
     )
-    mixed = shuffled(text, random)
-    total = (len(unrelated) + len(drawn) + (mixed is not None)) * 4 * -(-len(few) * repeats // config.batch)
+    mixed = shuffled(text, random, config.shuffled) if config.shuffled else []
+    total = (len(unrelated) + len(drawn) + len(mixed)) * 4 * -(-len(few) * repeats // config.batch)
     setting.stage("nulls", "what texts that should carry nothing carry", total, text)
 
     def shares(null: str) -> dict[str, float]:
@@ -247,7 +248,7 @@ def measure_nulls(setting: Setting, text: str, keyed: Sequence[tuple[str, Task]]
     return Nulls(
         tuple(shares(null) for null in unrelated),
         tuple(shares(null) for null in drawn if null),
-        None if mixed is None else shares(mixed),
+        tuple(shares(null) for null in mixed),
     )
 
 
@@ -271,7 +272,7 @@ def _share(name: str, whole: Gaps, left: Gaps, nulls: Nulls | None, rng: np.rand
         value=value,
         unrelated=unrelated,
         random=tuple(one[name] for one in nulls.random if name in one),
-        shuffled=nulls.shuffled.get(name) if nulls.shuffled is not None else None,
+        shuffled=tuple(one[name] for one in nulls.shuffled if name in one),
     )
 
 

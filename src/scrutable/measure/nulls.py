@@ -1,7 +1,7 @@
 """Nulls: texts that should recover nothing, so that a share can be believed.
 
 Twenty unrelated texts (plain sentences about other things: none says how to answer), random text of equal length (drawn
-from the model's own vocabulary), and, beside them but no null, the same words shuffled. What is left out: texts near the
+from the model's own vocabulary), and, beside them but no null, the same words in other orders. What is left out: texts near the
 true one. Whether a text is better than its neighbours is the search's question, not a null.
 """
 
@@ -56,16 +56,17 @@ def stated() -> Any:
     return Field(default=0.05, ge=0, description=says)
 
 
-def shuffled(text: str, random: Random) -> str | None:
-    """Return the same words in another order, or None where there is no other order."""
+def shuffled(text: str, random: Random, count: int = 1) -> list[str]:
+    """Return the same words in `count` other orders, no two alike; fewer where there are no more."""
     words = text.split()
-    if len(set(words)) < 2:
-        return None
-    for _ in range(100):
+    found: dict[str, None] = {}
+    for _ in range(100 * count):
         mixed = random.sample(words, len(words))
         if mixed != words:
-            return " ".join(mixed)
-    return None
+            found[" ".join(mixed)] = None
+        if len(found) == count:
+            break
+    return list(found)
 
 
 def sayable(vocabulary: dict[str, int], decode: Callable[[Sequence[int]], str]) -> list[int]:

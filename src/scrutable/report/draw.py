@@ -50,7 +50,7 @@ def scale_of(groups: Iterable[Bars]) -> Scale:
 
 def _values(bar: Bar) -> tuple[float, ...]:
     ends = [] if bar.value is None else [bar.value.value, bar.value.low, bar.value.high]
-    return tuple(value for value in (*ends, *bar.unrelated, *bar.random, bar.shuffled) if value is not None)
+    return tuple(value for value in (*ends, *bar.unrelated, *bar.random, *bar.shuffled) if value is not None)
 
 
 @dataclass(frozen=True)

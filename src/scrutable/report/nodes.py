@@ -59,7 +59,7 @@ class Bar(Record):
     unrelated: tuple[float, ...] = ()
     unrelated_95: float | None = Field(default=None, description="95th percentile of the unrelated texts")
     random: tuple[float, ...] = ()
-    shuffled: float | None = None
+    shuffled: tuple[float, ...] = ()
     why_not: str = ""
     above_nulls: bool | None = Field(default=None, description="is the interval above the unrelated texts' percentile?")
 

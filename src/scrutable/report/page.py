@@ -89,8 +89,8 @@ def tell_bar(bar: Bar) -> str:
         )
     if bar.random:
         told.append(f"Random texts of equal length: at most {words.percent(max(bar.random))}")
-    if bar.shuffled is not None:
-        told.append(f"The same words shuffled: {words.percent(bar.shuffled)}")
+    if bar.shuffled:
+        told.append(f"The same words shuffled: {words.spread(bar.shuffled)}")
     return ". ".join(told) + "."
 
 

@@ -14,7 +14,7 @@ from scrutable.report.gather import Facts, Measured, Reading
 from scrutable.report.lineage import lineage
 from scrutable.report.nodes import ClaimNode, Commands, Exhibit, Node, Note, Quote, Section, Table
 from scrutable.report.training import filled, training_section
-from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened
+from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened, spread
 
 MOST_EXHIBITS = 8
 """Pieces of evidence shown for one claim; the run's events hold all of them."""
@@ -117,7 +117,7 @@ def _share_table(measured: Measured) -> Table:
             between(bar.value) if bar.value else "",
             "–" if bar.unrelated_95 is None else f"{percent(bar.unrelated_95)} (of {len(bar.unrelated)})",
             "–" if not bar.random else percent(max(bar.random)),
-            "–" if bar.shuffled is None else percent(bar.shuffled),
+            spread(bar.shuffled) if bar.shuffled else "–",
         )
         for bar in (*made.first, *made.rest)
     ]
@@ -127,7 +127,7 @@ def _share_table(measured: Measured) -> Table:
         "interval",
         "unrelated texts, 95th percentile",
         "random texts, highest",
-        "words shuffled",
+        "words shuffled, median",
     )
     return Table(caption=f"Shares: {measured.label}", columns=columns, rows=tuple(rows))
 

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 from scrutable.core.accounts import Interval
 from scrutable.report.nodes import Mark, Piece
@@ -166,6 +167,12 @@ def between(interval: Interval, unit: str = "percent") -> str:
     if unit == "percent":
         return f"{percent(interval.low).removesuffix('%')} to {percent(interval.high)}"
     return f"{number(interval.low)} to {number(interval.high)}"
+
+
+def spread(shares: Sequence[float]) -> str:
+    """Return the median of some shares and, where they differ, their ends: '45% (17 to 87%)'."""
+    low, high = percent(min(shares)), percent(max(shares))
+    return percent(median(shares)) + ("" if low == high else f" ({low.removesuffix('%')} to {high})")
 
 
 def plural(amount: int, one: str, many: str = "") -> str:
