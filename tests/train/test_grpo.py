@@ -15,7 +15,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Generation, Score, Task
 from scrutable.models.hf import HFModel, load_model
-from scrutable.train.grpo import Group, Rollouts, make_trainer, means
+from scrutable.train.grpo import Drawing, Group, Rollouts, make_trainer, means
 from scrutable.train.lora import Recipe, quietly, shuffled
 from scrutable.train.policy import Voice, trainable_copy
 from scrutable.train.watch import Batch, advantages
@@ -52,7 +52,7 @@ def one_batch(model: HFModel, env: Words, tmp_path, watchers=(), looks: int = 1,
         quietly(RECIPE, model.module),
         trainable_copy(model) as module,
     ):
-        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers, looks, draws)
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, watchers, Drawing(looks, draws))
         settings = {"beta": 0.1, "output_dir": str(tmp_path / "trl")}
         trainer = make_trainer(module, rollouts, settings, lambda *_: False)
         return trainer._generate_and_score_completions([{"prompt": "0"}] * RECIPE.answers), rollouts
@@ -220,7 +220,7 @@ def test_what_is_missing_is_filled_up_after_the_last_look(tmp_path) -> None:
 def test_no_task_is_looked_at_twice_before_all_were(tmp_path) -> None:
     model, env = load_model(tiny_model(tmp_path / "model")), Words(count=12)
     with Run.temporary() as run:
-        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, looks=3)
+        rollouts = Rollouts(env, model, env.tasks("search"), run, RECIPE, drawing=Drawing(looks=3))
     assert len(set(rollouts.order[:12])) == 12 == len(rollouts.order)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import pvariance
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Generation, Sampling, Score, Task, Usage
@@ -66,6 +66,18 @@ class Group:
         return means(self.scores)["reward"] or 0.0
 
 
+class Drawing(NamedTuple):
+    """How much is drawn, at most, for what one step learns from."""
+
+    looks: int = 1
+    """Tasks answered for each task learned from."""
+    draws: int = 1
+    """Answers to a task for each answer learned from."""
+
+
+JUST_ENOUGH = Drawing()
+
+
 class Rollouts:
     """Answers and rewards for TRL, and what of them the journal is told. `voice` is set once the policy exists.
 
@@ -86,8 +98,7 @@ class Rollouts:
         run: Run,
         recipe: Recipe,
         watchers: Sequence[Watcher] = (),
-        looks: int = 1,
-        draws: int = 1,
+        drawing: Drawing = JUST_ENOUGH,
     ) -> None:
         self.env = env
         self.model = model
@@ -95,9 +106,11 @@ class Rollouts:
         self.run = run
         self.recipe = recipe
         self.watchers = watchers
-        self.looks = looks
-        self.each = draws * recipe.group
-        self.order = shuffled(len(tasks), recipe.steps * recipe.tasks_per_step * looks, seed_for(run, recipe, "order"))
+        self.looks = drawing.looks
+        self.each = drawing.draws * recipe.group
+        self.order = shuffled(
+            len(tasks), recipe.steps * recipe.tasks_per_step * self.looks, seed_for(run, recipe, "order")
+        )
         self.step = 0
         self.began = time.perf_counter()
         self.drawn: list[Group] = []

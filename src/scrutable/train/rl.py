@@ -24,7 +24,7 @@ from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
 from scrutable.programs.evaluate import evaluate
 from scrutable.programs.text import TEXT, SingleText, place_text
-from scrutable.train.grpo import Rollouts, checkpoint_folder, make_trainer, means, why_unscored
+from scrutable.train.grpo import Drawing, Rollouts, checkpoint_folder, make_trainer, means, why_unscored
 from scrutable.train.lora import (
     Recipe,
     base_name,
@@ -247,7 +247,7 @@ def _descend(env: Environment, base: HFModel, run: Run, validate: _Validations, 
     tasks = [t for t in env.tasks("search") if fits(base, place_text(t.messages, config.text), config.max_tokens)]
     if not tasks:
         raise UserError(f"no task of {env.name} fits {base.name}: shorten the prompts, or lower max_tokens")
-    rollouts = Rollouts(env, base, tasks, run, config, watchers, config.looks, config.draws)
+    rollouts = Rollouts(env, base, tasks, run, config, watchers, Drawing(config.looks, config.draws))
     place = run.file("checkpoints")
     last = _last_checkpoint(run, place)
     with trainable_copy(base) as module:
