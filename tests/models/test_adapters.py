@@ -55,10 +55,10 @@ def test_an_adapter_directory_brings_its_base(folder_of: Find, adapter_of: Find)
 
 
 def test_loading_one_shows_no_warning_of_the_libraries(folder_of: Find, adapter_of: Find) -> None:
-    base = load_model(folder_of(), device="cpu")
+    base, adapter = load_model(folder_of(), device="cpu"), adapter_of()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", FutureWarning)
-        base.with_adapter(adapter_of())
+        base.with_adapter(adapter)
     assert not [one for one in told if one.category is FutureWarning]
 
 
