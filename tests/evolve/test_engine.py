@@ -78,7 +78,7 @@ def test_the_budget_is_never_exceeded(budget: int) -> None:
 
 def test_the_search_leaves_the_reserve_for_the_end() -> None:
     found = ran(config=EvolveConfig(budget=600, reserve=0.3, patience=50))
-    assert "420 rollouts is spent" in found.stopped
+    assert "of 420, 420 are spent (180 more are reserved for the end)" in found.stopped
     assert found.score is not None
 
 
