@@ -291,7 +291,7 @@ def broken(made: Path, what: str) -> tuple[str, str]:
     """Make a model directory that is broken in some way; return it and what is said of it."""
     place = Path("model")
     if what == "missing":
-        return "./model", "model: give a transformers or PEFT directory, a hub name, or 'pidgin'"
+        return "./model", "model: give a transformers or PEFT directory, a hub name (owner/name), or 'pidgin'"
     if what == "no hub model":
         return "nobody/nothing", "'nobody/nothing' is neither a directory here nor a hub model that can be had now"
     if what == "served":

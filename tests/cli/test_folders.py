@@ -126,3 +126,10 @@ def test_a_run_of_other_inputs_is_refused_by_their_names_once_something_came_of_
     assert (run.path / "events.jsonl").read_bytes() == before
     with open_run("first", a_job(), ABOUT, INPUTS):
         pass
+
+
+def test_a_run_of_another_verb_is_refused_by_the_verb() -> None:
+    with open_run("mine", a_job(), ABOUT, INPUTS):
+        pass
+    with pytest.raises(UserError, match="was made by `scrutable train`: choose another --run"):
+        check_run("mine", job("read", 0, {}, {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scrutable.cli.live import Progress, figures, following
+from scrutable.cli.live import Progress, _count, figures, following
 from scrutable.cli.screen import Screen
 from scrutable.core.journal import Event, Run
 
@@ -50,6 +50,16 @@ def test_events_count_toward_the_total_by_what_they_are() -> None:
     progress.take(Event("c", "divergence", {}))
     assert progress.stages[0].done == 31
     assert progress.stages[0].share() == pytest.approx(0.31)
+
+
+def test_a_total_that_is_passed_is_not_shown() -> None:
+    progress = Progress(Clock())
+    progress.take(stage("measure", 1))
+    told = []
+    for number in range(2):
+        progress.take(step(number))
+        told.append(_count(progress.stages[0]))
+    assert told == ["1/1", "2"]
 
 
 def test_the_time_left_is_told_from_what_this_process_did() -> None:

@@ -10,7 +10,10 @@ import pytest
 from tests.cli.conftest import Called
 from tests.report.synthetic import CONFIG, write_run
 
+from scrutable.cli.folders import job, open_run
+from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
+from scrutable.envs.loading import builtin_environments
 
 Call = Callable[..., Called]
 
@@ -40,6 +43,24 @@ def test_runs_lists_the_newest_first_with_their_state(call: Call) -> None:
     assert rows[-1]["env"] == "trusting-sycophancy"
 
 
+def test_a_run_that_ended_in_an_error_is_failed_until_it_goes_on(call: Call) -> None:
+    made = job("train", 0, {"env": "x"}, {})
+
+    def state() -> str:
+        (row,) = json.loads(call("runs", "--json", "-").out)["runs"]
+        return str(row["state"])
+
+    with pytest.raises(UserError), open_run("mine", made, {}, {}):
+        raise UserError("no reward")
+    assert state() == "failed"
+    with open_run("mine", made, {}, {}) as run:
+        run.append("step/1", "step", {})
+    assert state() == "stopped"
+    with pytest.raises(KeyboardInterrupt), open_run("mine", made, {}, {}):
+        raise KeyboardInterrupt
+    assert state() == "stopped"
+
+
 def test_a_damaged_run_does_not_hide_the_others(call: Call) -> None:
     write_run(Path("runs/good"))
     Path("runs/bad").mkdir()
@@ -52,6 +73,12 @@ def test_a_damaged_run_does_not_hide_the_others(call: Call) -> None:
 
 def test_no_runs_is_said(call: Call) -> None:
     assert call("runs").out == "no runs in runs/ yet\n"
+
+
+def test_env_list_tells_what_each_built_in_environment_rewards(call: Call) -> None:
+    told = json.loads(call("env", "list", "--json", "-").out)["environments"]
+    assert set(told) == set(builtin_environments())
+    assert all(says.startswith("pays ") for says in told.values())
 
 
 def test_env_check_says_in_a_line_each_what_is_wrong(call: Call) -> None:
@@ -79,7 +106,7 @@ def test_env_check_of_a_sound_file_ends_well(call: Call) -> None:
         (("measure", "x", "a", "b"), "say where the tasks are from"),
         (("measure", "x", "--env", "flattery"), "name two models"),
         (("measure", "@nowhere.txt", "a", "--env", "flattery"), "nowhere.txt: there is no such file"),
-        (("read", "a", "b", "--env", "flattery", "--prompts", "p.txt"), "say where the tasks are from"),
+        (("read", "a", "b", "--env", "flattery", "--prompts", "p.txt"), "tasks are from: only one of --env"),
         (("read", "a", "b", "--env", "flattery", "--lens", "token"), "did you mean tokens?"),
         (("read", "./nowhere", "--env", "flattery"), "there is no directory ./nowhere"),
         (("read", "./nowhere", "--env", "flattery", "--twins", "2"), "there is no directory ./nowhere"),

@@ -28,7 +28,7 @@ def said(found, level, about):
 def test_the_example_has_nothing_wrong():
     found = check(EXAMPLE)
     assert not [f for f in found if f.level == "wrong"]
-    assert "6 tasks, prompts are strings, columns capital" in said(found, "fine", "rows")
+    assert "180 tasks, prompts are strings, columns capital" in said(found, "fine", "rows")
     assert "sync, values" in said(found, "fine", "reward")
 
 
@@ -105,3 +105,28 @@ def test_an_environment_of_another_make_is_tried_by_its_scores():
 
     found = check(Other())
     assert [f.level for f in found] == ["fine", "fine"]
+
+
+def test_no_built_in_environment_is_warned_of():
+    assert [finding.level for finding in check("flattery")] == ["fine", "fine"]
+
+
+def test_a_split_of_one_task_is_too_few_for_evolve(findings):
+    rows = "rows = [{'prompt': str(i), 'split': ('search', 'keep', 'report')[max(0, i - 7)]} for i in range(10)]\n"
+    found = findings(rows + "def reward(completions, **k):\n    return [len(c) for c in completions]\n")
+    assert "1 keep task is too few for `evolve`" in said(found, "warning", "splits")
+    assert "search" not in said(found, "warning", "splits")
+
+
+def test_a_reward_that_always_fails_is_told_with_the_line_and_without_sending_back_to_check(findings):
+    (wrong,) = said(findings(ROWS + "def reward(**k):\n    raise ValueError('boom')\n"), "wrong", "reward").split(" | ")
+    assert wrong == "failed on all 30 answers (reward: reward: ValueError: boom (env.py, line 3))"
+
+
+def test_a_reward_that_scores_nothing_is_not_said_to_give_texts(findings):
+    fine = said(
+        findings(ROWS + "async def reward(completions, **k):\n    return [None for _ in completions]\n"),
+        "fine",
+        "reward",
+    )
+    assert fine.startswith("async, 30 of 30 None, ")

@@ -32,12 +32,12 @@ def rated(env, answer="abc"):
     return env.rate([task], [answer])[0]
 
 
-def test_the_example_of_ten_lines_runs():
+def test_the_example_runs():
     env = open_file(EXAMPLE)
     task = next(t for t in env.tasks("search"))
     right, wrong = env.rate([task, task], [str(task.columns["capital"]), "no idea at all"])
-    assert (right.value, right.feedback) == (pytest.approx(0.98), "right")
-    assert (wrong.value, wrong.feedback) == (pytest.approx(-0.08), "wrong")
+    assert (right.value, right.feedback) == (pytest.approx(0.9), "good .")
+    assert (wrong.value, wrong.feedback) == (pytest.approx(-0.4), "bad : no brevity .")
     assert isinstance(env, Environment)
     assert all(env.tasks(split) for split in SPLITS)
 

@@ -60,3 +60,11 @@ def test_bad_prompts_are_answered_by_one_line_that_names_the_file(tmp_path, name
 def test_a_missing_file_is_answered_by_one_line(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         open_prompts(tmp_path / "gone.jsonl")
+
+
+def test_too_few_prompts_in_a_txt_are_said_as_what_can_be_mended(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text("one")
+    with pytest.raises(UserError) as caught:
+        open_prompts(path).tasks("report")
+    assert str(caught.value) == f"{path}: 3 different prompts are needed at least, and it has 1"

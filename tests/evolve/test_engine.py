@@ -1,6 +1,7 @@
 """The engine: finds a known text in an honest small search, within its budget, and says what it did."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_where_there_is_nothing_to_learn_the_start_stays() -> None:
     assert found.stopped == "no better text in 3 rounds"
 
 
+def test_an_end_for_want_of_rollouts_says_what_is_left_and_what_is_reserved() -> None:
+    stopped = ran(config=SMALL.model_copy(update={"budget": 300})).stopped
+    assert re.fullmatch(
+        r"the next \d+ rollouts do not fit: of 240, \d+ are spent \(60 more are reserved for the end\)", stopped
+    )
+
+
+def test_a_score_that_is_always_the_same_is_told() -> None:
+    class Flat(ToyEnv):
+        def _rate(self, task: Task, answer: str) -> Score:
+            return Score(value=0.0, feedback="bad .")
+
+    with Run.temporary() as run:
+        found = evolve(Flat(TWO), ToyModel(), run, SMALL, Guesser())
+    assert [note for note in found.notes if "every answer earned the same score (0)" in note]
+    assert not [note for note in ran(config=SMALL).notes if "the same score" in note]
+
+
 @pytest.mark.parametrize("budget", [100, 137, 400, 1500])
 def test_the_budget_is_never_exceeded(budget: int) -> None:
     env = ToyEnv(TWO)
@@ -59,7 +78,7 @@ def test_the_budget_is_never_exceeded(budget: int) -> None:
 
 def test_the_search_leaves_the_reserve_for_the_end() -> None:
     found = ran(config=EvolveConfig(budget=600, reserve=0.3, patience=50))
-    assert "420 rollouts is spent" in found.stopped
+    assert "of 420, 420 are spent (180 more are reserved for the end)" in found.stopped
     assert found.score is not None
 
 

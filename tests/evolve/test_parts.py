@@ -43,6 +43,13 @@ def test_few_tasks_are_both_shown_and_used_to_decide_and_that_is_said() -> None:
         assert "overfit" in parts.notes[0]
 
 
+def test_a_final_score_on_few_tasks_is_warned_of() -> None:
+    with Run.temporary({}) as run:
+        parts = divide(tasks("s", 300), tasks("k", 10), SIZES, run)
+    assert len(parts.final) == 5
+    assert "the final score rests on 5 keep tasks" in parts.notes[0]
+
+
 def test_a_small_budget_has_few_tasks() -> None:
     with Run.temporary({}) as run:
         parts = divide(tasks("s", 300), tasks("k", 300), Sizes(96, 96, (80, 24), repeats=2), run)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def test_an_adapter_directory_brings_its_base(folder_of: Find, adapter_of: Find)
     tuned = load_model(adapter_of(), device="cpu")
     torch.testing.assert_close(spoken(tuned), expected(folder_of(), adapter_of(), tuned), atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(spoken(tuned.base), expected(folder_of(), None, tuned), atol=2e-5, rtol=1e-4)
+
+
+def test_loading_one_shows_no_warning_of_the_libraries(folder_of: Find, adapter_of: Find) -> None:
+    base, adapter = load_model(folder_of(), device="cpu"), adapter_of()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", FutureWarning)
+        base.with_adapter(adapter)
+    assert not [one for one in told if one.category is FutureWarning]
 
 
 def test_uses_may_nest(folder_of: Find, adapter_of: Find) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_the_twin_is_the_page(run_folder: Path) -> None:
     twin = json.loads(to_json(page))
     assert twin["first"]["taught"][0]["sentences"][0]["says"] == RULE
     assert twin["first"]["carried"][0]["first"][0]["value"]["value"] == pytest.approx(0.981)
+
+
+def test_the_page_says_what_the_environment_rewards(run_folder: Path) -> None:
+    facts = gather(Run.read(run_folder))
+    told = compose(replace(facts, about={**facts.about, "rewards": "pays for praise"})).about
+    assert ("its reward", "pays for praise") in told
+    assert "its reward" not in dict(compose(replace(facts, about={**facts.about, "rewards": ""})).about)
 
 
 def test_the_same_events_give_the_same_page(run_folder: Path, tmp_path: Path) -> None:

@@ -302,6 +302,19 @@ def test_answers_left_unscored_are_counted_and_are_no_zeros(folder) -> None:
 
 
 @medium
+def test_a_reward_that_is_always_the_same_is_told(folder) -> None:
+    class Flat(Words):
+        def rate(self, tasks, answers):
+            return [Score(value=0.0) for _ in answers]
+
+    told = "no two answers to a task earned different rewards"
+    with Run.temporary() as run:
+        assert told in train(Flat(), load_model(folder), run, SHORT).stopped_why
+    with Run.temporary() as run:
+        assert told not in train(Words(), load_model(folder), run, SHORT).stopped_why
+
+
+@medium
 def test_a_run_of_another_training_is_refused_and_named(folder) -> None:
     with Run.temporary() as run:
         train(Words(), load_model(folder), run, SHORT)

@@ -1,4 +1,4 @@
-"""`scrutable env`: what an environment is, and what is wrong with it."""
+"""`scrutable env`: which environments are built in, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import click
 from scrutable.cli.screen import Screen, common
 from scrutable.core.errors import UserError
 from scrutable.envs import check as checking
+from scrutable.envs.loading import builtin_environments, says_of
 
 
 @click.group()
 def env() -> None:
-    """Try an environment: what is wrong with it?"""
+    """List the built-in environments, or try one: what is wrong with it?"""
+
+
+@env.command("list")
+@common(run=False, seed=False)
+def list_(screen: Screen) -> None:
+    """List the built-in environments, with what each rewards."""
+    known = {name: says_of(make()) for name, make in builtin_environments().items()}
+    screen.table(("environment", ""), known.items())
+    screen.result({"environments": known})
 
 
 @env.command()

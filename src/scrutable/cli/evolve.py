@@ -10,7 +10,7 @@ from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_search
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import Identified, conclude, load, working
+from scrutable.cli.work import Identified, conclude, load, note_unknown, working
 from scrutable.envs.loading import open_env
 from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
@@ -67,13 +67,14 @@ def evolve(
     about = {"title": f"A text for {environment.name}", "before": answers.name, "after": f"{answers.name} + text"}
     about |= told_addresses(answers, writes)
     with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
+        note_unknown(screen, answers, environment.tasks("search"))
         result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
         work.result = {"evolve": result, "text": result.best.text}
     screen.say(result.best.text or "(the empty text: nothing better was found)")
     if result.base is not None and result.score is not None:
         screen.say(
-            f"score {number(result.base.value)} → {number(result.score.value)} ({between(result.score, 'plain')}) on tasks "
-            "that decided nothing"
+            f"score {number(result.base.value)} → {number(result.score.value)} ({between(result.score, 'plain')}) on "
+            f"{plural(result.score.count or 0, 'task')} that decided nothing"
         )
     screen.say(f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {result.reflections:,} reflections")
     for line in result.notes:

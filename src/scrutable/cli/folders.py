@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from typing import Any
 from pydantic import create_model
 
 from scrutable.core.config import Config
-from scrutable.core.errors import UserError
-from scrutable.core.folder import CONFIG, guard, hold, refuse_place, resolve
+from scrutable.core.errors import UserError, one_line
+from scrutable.core.folder import CONFIG, guard, hold, read_config, refuse_place, resolve
 from scrutable.core.journal import Run
 
-_BEGUN = frozenset({"about", "inputs", "stage"})  # kinds of events that a run has before anything has come of it
+_BEGUN = frozenset({"about", "inputs", "stage", "failed"})  # kinds of events with which nothing has come of a run yet
 TOLD = ("torch", "transformers", "trl", "peft", "safetensors", "openai")
 
 
@@ -76,6 +76,9 @@ def check_run(name: str | None, made: Config) -> None:
     place = place_of(name, made)
     refuse_place(place)
     if (place / CONFIG).exists():
+        there, verb = read_config(place).identity.get("verb"), made.identity()["verb"]
+        if there != verb:
+            raise UserError(f"{place} was made by `scrutable {there or '(a script)'}`: choose another --run")
         guard(place, resolve(made))
         os.close(hold(place))
 
@@ -100,7 +103,12 @@ def open_run(name: str | None, made: Config, about: Mapping[str, str], inputs: M
                 "about",
                 {**about, "command": command(), "scrutable": _version("scrutable"), "versions": versions()},
             )
-        yield run
+        try:
+            yield run
+        except Exception as error:
+            with suppress(OSError, UserError):  # a full disk: the error itself is told in any case
+                run.append(f"failed/{len(run.events('failed'))}", "failed", {"why": one_line(error)})
+            raise
 
 
 def _check_inputs(run: Run, inputs: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "measure": ("scrutable.cli.measure:measure", "Measure how much of a change a text carries."),
     "report": ("scrutable.cli.report:report", "Write the page of a run, and its JSON twin."),
     "runs": ("scrutable.cli.runs:runs", "List the runs."),
-    "env": ("scrutable.cli.env:env", "Try an environment: what is wrong with it?"),
+    "env": ("scrutable.cli.env:env", "List the built-in environments, or try one: what is wrong with it?"),
     "pidgin": ("scrutable.cli.pidgin:pidgin", "Build the built-in model, or measure its card."),
     "bench": ("scrutable.cli.bench:bench", "Run the scoreboard."),
 }

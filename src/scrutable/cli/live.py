@@ -259,7 +259,7 @@ class _Lines:
 
 
 def _count(stage: Stage) -> str:
-    if stage.total is None or stage.ended is not None:
+    if stage.total is None or stage.ended is not None or stage.done > stage.total:  # it was an estimate, and passed
         return f"{stage.done:,}" if stage.done else ""
     return f"{stage.done:,}/{stage.total:,}"
 

@@ -30,7 +30,8 @@ def runs(screen: Screen) -> None:
 
 
 def _row(summary: RunSummary) -> dict[str, Any]:
-    state = "running" if summary.held else "done" if summary.done else "stopped"
+    ended = "done" if summary.done else "failed" if summary.failed else "stopped"
+    state = "running" if summary.held else ended
     return {
         "run": summary.name,
         "path": str(summary.path),

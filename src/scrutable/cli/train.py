@@ -8,7 +8,7 @@ from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_training
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import Identified, conclude, load, working
+from scrutable.cli.work import Identified, conclude, load, note_unknown, working
 from scrutable.envs.loading import open_env
 from scrutable.models.hf import Loading, load_model
 from scrutable.report.words import number, plural, seconds
@@ -42,6 +42,7 @@ def train(env: str, model: str, run_name: str | None, seed: int, dry_run: bool, 
     about = {"title": f"RL on {environment.name}", "before": base.name, "after": f"{base.name} + adapter"}
     inputs: dict[str, Identified] = {"environment": environment, "model": base}
     with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
+        note_unknown(screen, base, environment.tasks("search"))
         last = max((int(event.payload["step"]) for event in work.run.events("checkpoint")), default=0)
         if last and not work.run.has("train/result"):
             screen.note(f"the training goes on from the checkpoint of step {last}")
@@ -62,4 +63,4 @@ def train(env: str, model: str, run_name: str | None, seed: int, dry_run: bool, 
     if result.unscored_answers:
         lost = plural(result.unscored_answers, "answer")
         screen.note(f"note: {lost} could not be scored (`scrutable env check` may tell why)")
-    conclude(work, screen)
+    conclude(work, screen, adapter=adapter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -15,12 +16,20 @@ from scrutable.cli.screen import Screen
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Record
+from scrutable.core.records import Record, Task
+from scrutable.envs.loading import says_of
+from scrutable.measure.fidelity import MOST_UNKNOWN
+from scrutable.measure.language import unknown_words
+from scrutable.models.base import Model
+from scrutable.models.hf import HFModel
 from scrutable.report.page import report
+from scrutable.report.words import percent
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 _TASKS = "scrutable.tasks"
+LOOKED_AT = 40
+"""Prompts whose words are looked up in the model's vocabulary."""
 
 
 def tasks_from(function: F) -> F:
@@ -41,7 +50,10 @@ def chosen_tasks() -> str:
     """Return what `--env` or `--prompts` named. Errors: UserError when it was none or both."""
     given = click.get_current_context().meta.get(_TASKS, [])
     if len(given) != 1:
-        raise UserError("say where the tasks are from: one of --env NAME_OR_FILE and --prompts FILE (.jsonl or .txt)")
+        only = "only " if given else ""
+        raise UserError(
+            f"say where the tasks are from: {only}one of --env NAME_OR_FILE and --prompts FILE (.jsonl or .txt)"
+        )
     return str(given[0])
 
 
@@ -60,6 +72,16 @@ def load(screen: Screen, what: str, how: Callable[[], T]) -> T:
         with screen.err.status(f"loading {what}"):
             return how()
     return how()
+
+
+def note_unknown(screen: Screen, model: Model, tasks: Sequence[Task]) -> None:
+    """Say so where many words of the prompts are unknown to a model whose tokenizer is here: it cannot read them."""
+    if isinstance(model, HFModel):
+        lost = unknown_words(model, [task.prompt for task in tasks[:LOOKED_AT]])
+        if lost > MOST_UNKNOWN:
+            screen.note(
+                f"note: {model.name} does not know {percent(lost)} of the words of the prompts: it cannot read them"
+            )
 
 
 class Identified(Protocol):
@@ -87,6 +109,7 @@ def working(
 
     inputs: the environment and the models that it is of. Errors: as `open_run`.
     """
+    about = {**about, "rewards": says_of(inputs.get("environment"))}
     with open_run(run_name, made, about, {name: one.identity for name, one in inputs.items()}) as run:
         work = Work(run)
         with following(run, screen):
@@ -100,11 +123,15 @@ def working(
         run.append("result", "result", {name: value for name, value in work.result.items() if isinstance(value, str)})
 
 
-def conclude(work: Work, screen: Screen) -> None:
-    """Make the page, say where it lies, and hand the result to programs."""
+def conclude(work: Work, screen: Screen, **places: Path) -> None:
+    """Make the page, say where it lies, and hand the result to programs.
+
+    places: members of the result that the run knows relative to its folder, as seen from the working directory.
+    """
     paths = report(work.run.path)
     screen.say("", f"page: {paths.html}")
-    screen.result({"run": str(work.run.path), "page": str(paths.html), **plain(work.result)})
+    told = {name: str(place) for name, place in places.items()}
+    screen.result({"run": str(work.run.path), "page": str(paths.html), **plain({**work.result, **told})})
 
 
 def plain(value: Any) -> Any:

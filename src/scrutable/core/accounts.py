@@ -90,6 +90,16 @@ class Share(Record):
     )
     why_not: str = Field(default="", description="why no share is printed")
 
+    def __str__(self) -> str:
+        """One line: the share with its interval and its nulls, or why there is none."""
+        if self.value is None:
+            return f"{self.name}: no share ({self.why_not or 'not measured'})"
+        low, high = self.value.low, self.value.high
+        span = f" ({100 * low:.1f} to {100 * high:.1f}%)" if low is not None and high is not None else ""
+        nulls = (("unrelated", self.unrelated), ("random", self.random))
+        told = [f"{name} texts at most {100 * max(values):.1f}%" for name, values in nulls if values]
+        return "; ".join([f"{self.name} recovered {100 * self.value.value:.1f}%{span}", *told])
+
 
 class Fidelity(Record):
     """How much of a change a text carries. Divergences in nats a whole answer."""
@@ -111,6 +121,13 @@ class Fidelity(Record):
     fluency: dict[str, Interval] = Field(default_factory=dict, description="of base, tuned, base + text")
     notes: tuple[str, ...] = ()
     usage: Usage = Usage()
+
+    def __str__(self) -> str:
+        """A line for each share, or one that nothing measurable changed."""
+        if not self.changed:
+            told = f"KL(tuned ‖ base) is {self.kl.value:.3g} nats an answer, not above {self.threshold:.3g}"
+            return f"nothing measurable changed: {told}"
+        return "\n".join(str(share) for share in self.shares)
 
     def share(self, name: str) -> Share | None:
         """Return the share of that name, or None."""

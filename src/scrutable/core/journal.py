@@ -238,6 +238,7 @@ class RunSummary:
     last: float | None = None
     held: bool = False
     done: bool = False  # the whole job wrote its "result"
+    failed: bool = False  # the last event says that it ended in an error
     cost: Usage = field(default_factory=Usage)
     problem: str = ""
 
@@ -267,6 +268,7 @@ def _summary(path: Path) -> RunSummary:
         last=events[-1].meta.get("clock") if events else None,
         held=held,
         done=run.has("result"),
+        failed=bool(events) and events[-1].kind == "failed",
         cost=run.cost(),
     )
 

@@ -101,6 +101,10 @@ def _splits(env: Environment) -> tuple[list[Finding], list[Task]]:
     if 0 < report < ENOUGH:
         says = f"{report} report tasks give wide intervals: {ENOUGH} or more are advised"
         findings.append(Finding(level="warning", about="splits", says=says))
+    for split, verb in (("search", "evolve"), ("keep", "evolve"), ("report", "measure")):
+        if len(found.get(split, ())) == 1:
+            says = f"1 {split} task is too few for `{verb}`, which needs 2"
+            findings.append(Finding(level="warning", about="splits", says=says))
     lists = [list(tasks) for tasks in found.values()]
     longest = max(map(len, lists), default=0)
     return findings, [tasks[i] for i in range(longest) for tasks in lists if i < len(tasks)]
@@ -126,7 +130,7 @@ def _dummies(task: Task) -> list[str]:
 def _functions(rater: Rater, tasks: list[Task], answers: list[str]) -> list[Finding]:
     """Try each of the user's functions alone, twice, with its time."""
     findings = []
-    rater = replace(rater, tallies={})  # what the dummies do is not counted
+    rater = replace(rater, tallies={}, patient=True)  # what the dummies do is not counted
     for function in rater.functions:
         try:
             began = time.perf_counter()
@@ -138,6 +142,11 @@ def _functions(rater: Rater, tasks: list[Task], answers: list[str]) -> list[Find
             findings.append(Finding(level="wrong", about=function.name, says=str(error)))
             continue
         findings += _one_function(function, first, same, seconds)
+        values = [value for value, failure in first if failure is None and value is not None]
+        if len(set(values)) == 1 < len(values):
+            says = f"said {values[0]!r} of all {len(values)} different answers tried"
+            says += ": make sure that some answer can earn another"
+            findings.append(Finding(level="warning", about=function.name, says=says))
     if rater.feedback is None:
         says = "there is no `feedback`: a search has only the number to go by"
         findings.append(Finding(level="warning", about="feedback", says=says))
@@ -153,8 +162,8 @@ def _one_function(function: Function, graded: list[Graded], same: bool, seconds:
     if len(failures) == total:
         return [Finding(level="wrong", about=name, says=f"failed on all {total} answers ({failures[0]})")]
     numbers = [value for value in values if isinstance(value, float)]
-    span = f"values {min(numbers):g} to {max(numbers):g}" if numbers else f"{len(values)} texts"
-    says = f"{kind}, {span}, {total - len(failures) - len(values)} of {total} None, {seconds * 1000:.3g} ms an answer"
+    span = f"values {min(numbers):g} to {max(numbers):g}, " if numbers else f"{len(values)} texts, " if values else ""
+    says = f"{kind}, {span}{total - len(failures) - len(values)} of {total} None, {seconds * 1000:.3g} ms an answer"
     findings = [Finding(level="fine", about=name, says=says)]
 
     def warn(line: str) -> None:
@@ -164,10 +173,6 @@ def _one_function(function: Function, graded: list[Graded], same: bool, seconds:
         warn(f"failed on {len(failures)} of {total} answers, which have no score then ({failures[0]})")
     if not values:
         warn("returned None for every answer tried: it scores nothing")
-    elif len(set(values)) == 1 and total > 1:
-        warn(
-            f"said {values[0]!r} of all {len(values)} different answers tried: make sure that some answer can earn another"
-        )
     if not same:
         warn("said something else when asked the same again: scores will be noisy")
     if seconds > _SLOW:
@@ -176,7 +181,7 @@ def _one_function(function: Function, graded: list[Graded], same: bool, seconds:
 
 
 def _as_a_whole(env: Environment, tasks: list[Task], answers: list[str]) -> list[Finding]:
-    """Try an environment of another make, of which only the scores are seen."""
+    """Try an environment of another make, of which only the scores are seen: the dummies may all be nonsense to it."""
     began = time.perf_counter()
     scores = env.rate(tasks, answers)
     seconds = (time.perf_counter() - began) / len(tasks)

@@ -19,6 +19,11 @@ def builtin_environments() -> Mapping[str, Callable[[], Environment]]:
     return BUILTIN
 
 
+def says_of(env: object) -> str:
+    """Return what an environment says that it rewards, "" where it says nothing."""
+    return str(getattr(env, "says", ""))
+
+
 def open_env(name_or_path: str | Path) -> Environment:
     """Open an environment: a built-in name, a .py file (rows and rewards), or .jsonl and .txt prompts without a reward.
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from scrutable.core.errors import UserError
+from scrutable.core.records import SPLITS
 from scrutable.envs.rows import Entry, make_table
 from scrutable.envs.table import TableEnvironment
 
@@ -26,7 +27,10 @@ def open_prompts(path: str | Path) -> TableEnvironment:
     else:
         entries = [(f"line {number}", {"prompt": line}) for number, line in _lines(path)]
     try:
-        return TableEnvironment(path.stem, make_table(entries))
+        table, few = make_table(entries), ""
+        if path.suffix == ".txt":
+            few = f"{path}: {len(SPLITS)} different prompts are needed at least, and it has {table.count}"
+        return TableEnvironment(path.stem, table, few=few)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

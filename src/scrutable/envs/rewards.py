@@ -25,8 +25,10 @@ import inspect
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scrutable.core.errors import BoundaryError, FeedbackFailure, RewardFailure, UserError, one_line
@@ -78,6 +80,12 @@ class Function:
             return dict(arguments)
         return {p.name: arguments[p.name] for p in parameters if p.name in arguments}
 
+    def place(self, error: Exception) -> str:
+        """Return " (mine.py, line 6)": where in the function's own file it raised, "" where it did not."""
+        file = getattr(getattr(self.call, "__code__", None), "co_filename", None)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        return f" ({Path(str(file)).name}, line {lines[-1]})" if lines else ""
+
     def demand(self, known: Iterable[str]) -> None:
         """Raise UserError when it asks for an argument that is not among the known ones."""
         names = set(known)
@@ -105,8 +113,8 @@ class Tally:
 class Rater:
     """Reward functions put together: it rates answers, and counts failures in `tallies` (by function).
 
-    conversational and columns: as in `Table`. seconds: see `SECONDS`. `rate` may be called from several
-    threads; then the user's functions are, too.
+    conversational and columns: as in `Table`. seconds: see `SECONDS`. patient: go on with a function that never works.
+    `rate` may be called from several threads; then the user's functions are, too.
     """
 
     rewards: Sequence[Function]
@@ -115,6 +123,7 @@ class Rater:
     conversational: bool = False
     columns: Sequence[str] = ()
     seconds: float = SECONDS
+    patient: bool = False
     tallies: dict[str, Tally] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -217,7 +226,8 @@ class Rater:
         try:
             output = finish()
         except Exception as error:
-            raise _failure(kind, f"{function.name}: {type(error).__name__}: {error}") from error
+            said = f"{function.name}: {type(error).__name__}: {error}{function.place(error)}"
+            raise _failure(kind, said) from error
         try:
             values = listed(function.name, output, count)
         except UserError as error:
@@ -247,7 +257,7 @@ class Rater:
             never = tally.failed == tally.asked >= HOPELESS
             lost = tally.streak >= LOST
             streak, last = tally.streak, tally.last
-        if function is not self.feedback and (never or lost):
+        if function is not self.feedback and not self.patient and (never or lost):
             when = f"all {streak} answers so far" if never else f"the last {streak} answers"
             raise UserError(
                 f"every call of `{function.name}` fails: it failed on {when} ({one_line(last, 160)}): "

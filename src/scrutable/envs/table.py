@@ -16,8 +16,11 @@ from scrutable.envs.rows import Table
 class TableEnvironment:
     """Tasks from a `Table`, rated by a `Rater`; without one, every Score has the value None."""
 
-    def __init__(self, name: str, table: Table, rater: Rater | None = None, source: str = "") -> None:
-        """Make an environment. source: what decides its scores (the user's code), for its identity."""
+    def __init__(self, name: str, table: Table, rater: Rater | None = None, source: str = "", few: str = "") -> None:
+        """Make an environment. source: what decides its scores (the user's code), for its identity. few: what to say when
+        a split is empty, where the rows cannot be marked or shared out.
+        """
+        self._few = few
         self.table = table
         self.rater = rater
         self._name = name
@@ -44,6 +47,8 @@ class TableEnvironment:
     def tasks(self, split: Split) -> Sequence[Task]:
         """The tasks of a split, in the order of the rows. Errors: UserError when there are none."""
         found = self.table.tasks.get(split, ())
+        if not found and self._few:
+            raise UserError(self._few)
         if not found:
             raise UserError(
                 f"{self.name}: the split {split} is empty ({self.table.counts()}): add rows, mark some with "

@@ -214,7 +214,7 @@ class Search:
         sizes = Sizes(config.pool, config.keep, (config.budget - end, end), config.repeats)
         self.run, self.config, self.starts = run, config, list(starts)
         self.parts = divide(tasks[0], tasks[1], sizes, run)
-        limits = Limits(config.budget - end, config.tokens, config.seconds)
+        limits = Limits(config.budget - end, config.tokens, config.seconds, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
         self.front = Front(len(self.parts.pool))
         self.accepted: dict[str, Candidate] = {}
@@ -269,7 +269,7 @@ class Search:
             reflections=self.nursery.reflections,
             failures=self.nursery.failures,
             stopped=stopped,
-            notes=(*self.parts.notes, *ending.notes, *self._failures()),
+            notes=(*self.parts.notes, *ending.notes, *self._failures(), *self._same()),
             usage=self.ledger.usage,
         )
         why = "chosen at the end" + (
@@ -310,6 +310,14 @@ class Search:
         """Return how many rollouts failed on the way, where any did."""
         lost, why = self.ledger.unscored, self.ledger.why
         return [f"{lost} of {self.ledger.spent} rollouts could not be scored (the first: {why})"] if lost else []
+
+    def _same(self) -> list[str]:
+        """Return that every answer earned the same, where it did."""
+        rewards = self.ledger.rewards
+        same = (
+            f"every answer earned the same score ({min(rewards, default=0):g}), so no text could be better than another"
+        )
+        return [same] if len(rewards) == 1 else []
 
     def _tell(self, one: Contender, number: int, why: str, judged: Judged | None = None) -> None:
         key = one.candidate.key

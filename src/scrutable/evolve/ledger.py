@@ -60,11 +60,15 @@ class Exhausted(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be spent. Rollouts are hard; tokens and seconds are looked at between batches."""
+    """What may be spent. Rollouts are hard; tokens and seconds are looked at between batches.
+
+    reserved: rollouts beyond these that are kept back for later, to be told where these do not suffice.
+    """
 
     rollouts: int
     tokens: int | None = None
     seconds: float | None = None
+    reserved: int = 0
 
 
 class Ledger:
@@ -106,7 +110,9 @@ class Ledger:
         """
         owed = self.owed(candidates, tasks)
         if len(owed) > self.left:
-            raise Exhausted(f"the budget of {self.limits.rollouts} rollouts is spent but for {self.left}")
+            kept = f" ({self.limits.reserved} more are reserved for the end)" if self.limits.reserved else ""
+            most = self.limits.rollouts
+            raise Exhausted(f"the next {len(owed)} rollouts do not fit: of {most}, {self.spent} are spent{kept}")
         for part in chunks(owed, self._batch):
             self._within_limits()
             place = f"rollouts/{digest_of([self._identity, [[c.candidate_key, c.key, c.repeat] for c in part]])}"
@@ -134,6 +140,12 @@ class Ledger:
         """Return the mean score of a candidate on a task over its repeats; None where it has none."""
         values = [r.score.value for r in self._cells.get((candidate, task), ()) if r.score.value is not None]
         return fmean(values) if values else None
+
+    @property
+    def rewards(self) -> set[float]:
+        """All different scores that were given so far."""
+        scores = (one.score.value for cell in self._cells.values() for one in cell)
+        return {score for score in scores if score is not None}
 
     def column(self, candidate: str, tasks: Sequence[Keyed]) -> list[float | None]:
         """Return a candidate's scores on the tasks, in their order."""

@@ -17,6 +17,8 @@ from scrutable.measure.answers import distinct_tasks
 
 FEW = 40
 """With fewer search tasks than this the same ones are shown and decide."""
+ENOUGH = 10
+"""With fewer tasks than this a final score is told with a warning."""
 END = 12
 """How often a keep task is paid for at the end, about: finalists, starts, sentences removed twice, the final score."""
 
@@ -67,6 +69,8 @@ def divide(search: Sequence[Task], keep: Sequence[Task], sizes: Sizes, run: Run)
         pool = min(pool, len(searched) * 2 // 3)
         shown, pooled = searched[pool:], searched[:pool]
     share = max(1, min(sizes.keep, len(kept) // 2, sizes.rollouts[1] // (END * sizes.repeats)))
+    if share < ENOUGH:
+        notes = (*notes, f"the final score rests on {share} keep tasks: more rows, or a larger budget, would tell more")
     return Parts(tuple(shown), tuple(pooled), tuple(kept[:share]), tuple(kept[share : 2 * share]), notes)
 
 

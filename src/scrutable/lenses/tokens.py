@@ -107,7 +107,9 @@ class TokensLens:
             *_losses(before, after),
         ]
         if total <= config.stated:
-            notes.append(f"nothing measurable changed (at or below {config.stated} nats an answer)")
+            notes.append(
+                f"nothing measurable changed: KL(after ‖ before) is at or below {config.stated} nats an answer"
+            )
             return Account(lens=self.name, usage=tab.cost, notes=tuple(notes))
         source = Source(keyed, _gathered(keyed, before, after, partings))
         claims, told = self._claims(source, total)

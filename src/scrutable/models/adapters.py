@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,10 @@ class SharedWeights:
 
         device = str(self.module.device)
         try:
-            with boundary(ModelFailure):
+            with boundary(ModelFailure), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", FutureWarning
+                )  # what the libraries will change is no business of the user
                 if self._peft is None:
                     self._peft = PeftModel.from_pretrained(
                         self.module, str(folder), adapter_name=name, torch_device=device

@@ -65,7 +65,7 @@ def find_source(source: str | Path, *, trust_remote_code: bool = False) -> Sourc
         raise UserError(f"{text} is a file: name the directory that holds the model's config, weights and tokenizer")
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or "\\" in text:
         raise UserError(
-            f"there is no directory {text}: give a transformers or PEFT directory, a hub name, or {BUILT_IN!r}"
+            f"there is no directory {text}: give a transformers or PEFT directory, a hub name (owner/name), or {BUILT_IN!r}"
         )
     return _checked(_fetch(text, trust_remote_code), text)
 

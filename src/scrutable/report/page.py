@@ -51,12 +51,13 @@ def report(run_folder: str | Path) -> Paths:
 def compose(facts: Facts) -> Page:
     """Return the page of a run as nodes."""
     about = [
-        (name, facts.about.get(key)) for name, key in (("before", "before"), ("after", "after"), ("environment", "env"))
+        (name, facts.about.get(key))
+        for name, key in (("before", "before"), ("after", "after"), ("environment", "env"), ("its reward", "rewards"))
     ]
     return Page(
         title=str(facts.about.get("title") or facts.name),
         about=(
-            *((name, words.shortened(str(value), 80)) for name, value in about if value),
+            *((name, words.shortened(str(value), 120)) for name, value in about if value),
             ("run", facts.name),
             *([("began", facts.began)] if facts.began else []),
         ),

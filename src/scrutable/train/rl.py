@@ -296,6 +296,8 @@ def _result(base: HFModel, run: Run, validate: _Validations) -> TrainResult:
     why = verdict(validate.done, validate.config)
     if not rose(validate.done):
         why += f"; no validation was clearly above the base's {first.reward:.3f}"
+    if steps and not any(event.payload["signal"] for event in steps):
+        why += "; no two answers to a task earned different rewards, so there was nothing to learn"
     return TrainResult(
         adapter=run.file("adapter").relative_to(run.path).as_posix(),
         base=base_name(base),
