@@ -550,7 +550,7 @@ def measured(call: Call, made: Path) -> tuple[str, ...]:
 @pytest.mark.medium
 @pytest.mark.parametrize("verb", ["train", "evolve", "measure", "read"])
 def test_a_run_folder_that_another_process_holds_or_another_config_wrote(call: Call, made: Path, verb: str) -> None:
-    with Run.open("runs/mine", {"verb": "other", "seed": 0}) as run:
+    with Run.open("runs/mine", {"verb": verb, "seed": 0}) as run:
         run.append("x", "x", {})
         refused(call, *on_tasks(verb, "flattery"), "--run", "mine", says="runs/mine was made with another config: ")
     if verb != "read":

@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Score, Task
@@ -208,3 +210,16 @@ def test_a_task_without_a_score_takes_no_part() -> None:
         (judged,) = gate(ledger, [Contender(good, parent.key)], blocks(TASKS, 12), Standard(), "gate")
         assert judged.accepted
         assert judged.tasks % 6 == 0
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=6, max_size=30), st.floats(0, 20))
+def test_the_skewness_correction_does_not_fall_with_the_gain(values: list[float], more: float) -> None:
+    low = np.array(values) - 5.0
+    assume(low.std() > 1e-3)
+    assert skew_p(low + more) <= skew_p(low) + 1e-12
+
+
+def test_twelve_gains_of_twelve_are_a_gain_though_one_is_small() -> None:
+    gains = np.array([10.2, 9.9, 10.4, 10.1, 10.3, 10.0, 9.8, 10.2, 10.1, 10.4, 9.9, 1.4])
+    assert skew_p(gains) < 0.001
+    assert decide(gains, Standard(0.05, 0.2, 0.05, 10.4), np.random.default_rng(0)) == "better"

@@ -232,7 +232,7 @@ def test_a_second_text_pays_only_for_what_is_new():
         measure(change, PRAISE, TASKS, run, CONFIG)
         spent = run.cost().generations
         measure(change, "be a little nice .", TASKS, run, CONFIG)
-        assert run.cost().generations - spent == 30 * 3 + (2 + 1) * 12 * 2
+        assert run.cost().generations - spent == 30 * 3 + (2 + 5) * 12 * 2
 
 
 def test_the_plan_is_an_upper_bound_of_the_cost():

@@ -186,7 +186,7 @@ def planned(config: MeasureConfig, tasks: int, twins: int = 0) -> Usage:
     """Return the most that measuring one text costs (forward passes and generations), before anything is spent."""
     whole = min(tasks, config.tasks) * config.answers
     few = min(tasks, config.null_tasks) * min(config.answers, config.null_answers)
-    nulls = config.unrelated + config.random + 1
+    nulls = config.unrelated + config.random + config.shuffled
     generations = (3 + twins) * whole + nulls * few
     # Of the tuned model each answer is passed once and kept, while memory lasts; the rest is of the other side.
     passes = (9 + 2 * twins) * whole + 4 * (1 + nulls) * few
