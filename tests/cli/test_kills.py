@@ -244,14 +244,15 @@ def test_read_killed_five_times_ends_with_the_same_events(tmp_path: Path) -> Non
     assert (run / "report.html").exists()
 
 
-STEPS, GROUP, TASKS = 48, 8, 4
-TRAIN = f"""train rows.py --steps {STEPS} --group {GROUP} --tasks-per-step {TASKS} --looks 1 --checkpoint-every 5
---validate-every 16 --validation-tasks 12 --patience 0"""
+STEPS, GROUP, TASKS, DRAWS = 48, 4, 4, 2
+ASKED = GROUP * TASKS * DRAWS
+TRAIN = f"""train rows.py --steps {STEPS} --group {GROUP} --tasks-per-step {TASKS} --draws {DRAWS} --looks 1
+--checkpoint-every 5 --validate-every 16 --validation-tasks 12 --patience 0"""
 
 
 def steps(process: Process) -> list[Call]:
     """What the steps of a training answered; a validation answers another number of tasks."""
-    return [call for call in process.calls if len(call[0]) == GROUP * TASKS]
+    return [call for call in process.calls if len(call[0]) == ASKED]
 
 
 def last_checkpoint(run: Path) -> int:
@@ -263,7 +264,7 @@ def test_train_killed_three_times_goes_on_from_its_last_checkpoint(tmp_path: Pat
     whole, run = verb.undisturbed(), tmp_path / "killed"
     (paid,) = tmp_path.glob("undisturbed*.paid")
     every = [(tuple(names), tuple(answers)) for names, answers in map(json.loads, paid.read_text().splitlines())]
-    every = [call for call in every if len(call[0]) == GROUP * TASKS]
+    every = [call for call in every if len(call[0]) == ASKED]
     assert len(every) == STEPS
     landed = []
     for moment in [*moments(whole, 3, first="checkpoint"), None]:
