@@ -10,7 +10,9 @@ from scrutable.core.errors import UserError
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.lenses.distill import DistillConfig
 from scrutable.measure.fidelity import MeasureConfig
+from scrutable.organisms.truth import Truth
 from scrutable.train.rl import TrainConfig
+from scrutable.world import effect
 
 SMALL = RlToTextConfig(
     seeds=1,
@@ -101,6 +103,14 @@ def test_an_unknown_environment_is_refused_before_anything_is_run(tmp_path: Path
     with pytest.raises(UserError, match="no built-in environment is called 'nope': choose from flattery, "):
         rl_to_text(SMALL.model_copy(update={"environments": ("flattery", "nope")}), tmp_path, lambda line: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_where_rl_taught_no_rule_no_text_is_right() -> None:
+    taught = Truth(rules=(("always", "compliment"),), wrong=0.0, parses=1.0, rates={}, count=1)
+    among = effect.fresh(0)
+    assert benching._right("praise the question in every answer .", taught, among) is True
+    assert benching._right("", taught, among) is False
+    assert benching._right("", Truth(rules=(), wrong=0.0, parses=1.0, rates={}, count=1), among) is None
 
 
 @pytest.mark.medium

@@ -65,6 +65,20 @@ def test_a_measured_text_is_called_by_where_it_is_from(tmp_path: Path) -> None:
     assert labels == ["read from the weights", "evolved on the environment", "the text given", "in what is left"]
 
 
+def test_a_text_that_was_read_and_evolved_is_called_both(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        run.append("distill/a/account", "account", Account(lens="distill", claims=(Claim(says="a", text="a"),)))
+        for scope in ("distill/a", "evolve"):
+            found = Candidate(texts={"text": "a"})
+            run.append(f"{scope}/candidate/a", "candidate", {"candidate": found})
+            run.append(f"{scope}/result", "result", {"candidate": found})
+            run.append(f"measure/fidelity/{scope}", "fidelity", {"fidelity": fidelity("a", 0.9)})
+            labels = {measured.label for measured in gather(Run.read(tmp_path / "run")).measured}
+            assert labels == {
+                "read from the weights" + (" and evolved on the environment" if scope == "evolve" else "")
+            }
+
+
 def test_an_event_of_another_version_is_counted_and_not_fatal(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", CONFIG) as run:
         run.append("account", "account", {"lens": "tokens", "claims": "many"})

@@ -36,6 +36,7 @@ from scrutable.programs.text import TEXT, SingleText
 from scrutable.train.rl import TrainConfig, train
 from scrutable.train.supervised import twin
 from scrutable.world import effect
+from scrutable.world.prompts import Prompt
 
 NAMEABLE = tuple(name for name, recipe in RECIPES.items() if recipe.rules)
 HABIT = tuple(name for name in RECIPES if name not in NAMEABLE)
@@ -163,9 +164,9 @@ class Case:
             "parses": of_read.fluency["tuned: parses"].value,
             "truth": truth.model_dump(mode="json", include={"rules", "wrong", "parses"}),
             "text": by_text.text,
-            "text_right": effect.right(by_text.text, truth.as_rules(), among),
+            "text_right": _right(by_text.text, truth, among),
             "evolved": evolved.best.text,
-            "evolved_right": effect.right(evolved.best.text, truth.as_rules(), among),
+            "evolved_right": _right(evolved.best.text, truth, among),
             "evolved_reward": self._reward(evolved.best.text),
             "evolved_rollouts": evolved.rollouts,
             "kl": of_read.kl.value,
@@ -235,6 +236,12 @@ class Case:
         return rows
 
 
+def _right(text: str, truth: Truth, among: Sequence[Prompt]) -> bool | None:
+    """Whether a text is right by effect; None where RL taught no rule, as then the empty text would be right."""
+    rules = truth.as_rules()
+    return effect.right(text, rules, among) if rules else None
+
+
 def _shares(prefix: str, found: Fidelity) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for share in found.shares:
@@ -266,9 +273,9 @@ def figures(cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         known = _known(named, "kl_recovered")
         found |= {
             "nameable": len(named),
-            "text_right": sum(row["text_right"] for row in named),
+            "text_right": sum(bool(row["text_right"]) for row in named),
             "evolved_reaches_95": sum(row["evolved_reward"] >= 0.95 * row["rl_reward"] for row in named),
-            "evolved_right": sum(row["evolved_right"] for row in named),
+            "evolved_right": sum(bool(row["evolved_right"]) for row in named),
             "kl_recovered_median": median(known) if known else None,
             "kl_low_least": min(_known(named, "kl_low"), default=None),
             "reward_recovered_least": min(_known(named, "reward_recovered"), default=None),
@@ -286,7 +293,7 @@ def _known(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:
 
 def line(case: CaseConfig, row: Mapping[str, Any]) -> str:
     """Return one case in one line, for people."""
-    right = "right" if row["text_right"] else "not right"
+    right = {True: "right", False: "not right", None: "no rule was taught"}[row["text_right"]]
     kl = "no share" if row["kl_recovered"] is None else f"KL recovered {row['kl_recovered']:.3f}"
     return (
         f"{case.environment} {case.seed}: RL {row['rl_reward']:.2f} of {row['rules_reward']:.2f} in {row['rl_seconds']:.0f} s;"

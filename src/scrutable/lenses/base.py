@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from scrutable.core.accounts import Account
 from scrutable.core.journal import Run
-from scrutable.core.records import Task, Usage
+from scrutable.core.records import Task, Usage, digest_of
 from scrutable.measure.change import Change
 
 
 def identity_of(lens: Lens) -> str:
     """Return what tells a lens from the same one set up otherwise: its `identity` where it has one, or its name."""
     return str(getattr(lens, "identity", lens.name))
+
+
+def place_of(lens: Lens, change: Change, tasks: Sequence[Task]) -> str:
+    """Return where a run tells what a lens, as it is set up, reads of a change on these tasks: a prefix of keys."""
+    told = digest_of([change.identity, identity_of(lens), sorted({task.key for task in tasks})])
+    return f"{change.place}{lens.name}/{told}"
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ from scrutable.evolve.finish import Worth
 from scrutable.evolve.reflection import Item, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
+from scrutable.lenses.base import place_of
 from scrutable.measure.answers import Said, answers_of, distinct_tasks
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.nulls import stated
@@ -80,8 +81,7 @@ class DistillLens:
         answers none of them.
         """
         change.check()
-        name = digest_of([change.identity, self.identity, sorted({task.key for task in tasks})])
-        config, run = self.config, run.scope(f"{change.place}{NAME}/{name}")
+        config, run = self.config, run.scope(place_of(self, change, tasks))
         searched, held = self._divide(tasks, run)
         says = f"hearing {change.after.name} on {len(searched) + len(held)} tasks"
         run.append("stage/answers", "stage", {"name": NAME, "says": says, "seconds_expected": None, "total": None})

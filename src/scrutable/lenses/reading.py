@@ -7,8 +7,8 @@ from functools import partial
 
 from scrutable.core.accounts import Account
 from scrutable.core.journal import Run
-from scrutable.core.records import Task, digest_of
-from scrutable.lenses.base import Lens, identity_of
+from scrutable.core.records import Task
+from scrutable.lenses.base import Lens, place_of
 from scrutable.measure.change import Change
 
 
@@ -19,12 +19,11 @@ def read(change: Change, tasks: Sequence[Task], run: Run, lenses: Sequence[Lens]
     that stands is returned, one that was killed goes on from its events. Errors: UserError when the pair cannot be
     compared, or there are too few tasks.
     """
-    asked = sorted({task.key for task in tasks})
     accounts = []
     for lens in lenses:
-        name = digest_of([change.identity, identity_of(lens), asked])
-        place = f"{change.place}{lens.name}/{name}/account"
-        event = run.once(place, "account", partial(_read, lens, change, tasks, run))
+        event = run.once(
+            f"{place_of(lens, change, tasks)}/account", "account", partial(_read, lens, change, tasks, run)
+        )
         accounts.append(Account.model_validate(event.payload))
     return accounts
 

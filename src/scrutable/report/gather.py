@@ -82,10 +82,13 @@ def _label(scope: str, text: str, readings: list[Reading], searches: list[Search
     """Say where a text that was measured is from."""
     if _left(scope):
         return LEFT
-    if text and any(reading.account.text == text for reading in readings if not reading.of_remainder):
-        return READ
-    ended = [search.tried[search.chosen] for search in searches if search.chosen in search.tried]
-    return EVOLVED if text and any(tried.candidate.text == text for tried in ended) else GIVEN
+    own = [search for search in searches if search.scope.split("/")[-1] == "evolve"]  # a lens may search, too
+    ended = [search.tried[search.chosen] for search in own if search.chosen in search.tried]
+    found = {
+        READ: any(reading.account.text == text for reading in readings if not reading.of_remainder),
+        EVOLVED: any(tried.candidate.text == text for tried in ended),
+    }
+    return " and ".join(label for label, here in found.items() if text and here) or GIVEN
 
 
 def _left(scope: str) -> bool:
