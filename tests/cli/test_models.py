@@ -91,7 +91,7 @@ def test_measure_prints_shares_with_their_nulls(call: Call, env: str, pair: tupl
     said = call("measure", "say paris", *pair, "--env", env, *MEASURE)
     assert said.code == 0
     assert "KL recovered" in said.out
-    assert "unrelated, 95th" in said.out
+    assert "unrelated texts: 95th percentile" in said.out
 
 
 def test_measure_of_an_identical_pair_prints_no_share(call: Call, env: str, pair: tuple[str, str]) -> None:

@@ -68,7 +68,8 @@ def demo(run_name: str | None, seed: int, screen: Screen) -> None:
         }
         work.result = {"train": trained, "accounts": accounts, "evolve": evolved, "fidelity": found}
     tell_accounts(accounts, screen)
-    for label, fidelity in found.items():
-        screen.say("", f"{label}: {texts[label]}", style="bold")
+    told = {text: " and ".join(label for label in found if texts[label] == text) for text in texts.values()}
+    for text, fidelity in {texts[label]: fidelity for label, fidelity in found.items()}.items():
+        screen.say("", f"{told[text]}: {text}", style="bold")
         tell(fidelity, screen)
     conclude(work, screen)

@@ -26,7 +26,7 @@ from scrutable.measure.change import Change, Speaker
 from scrutable.models.hf import Loading
 from scrutable.models.loading import load_pair
 from scrutable.report.first import NAMES, bar_of
-from scrutable.report.words import between, number, percent, plural, spread
+from scrutable.report.words import between, number, percent, plural
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,12 +127,11 @@ def tell(found: Fidelity, screen: Screen) -> None:
         if share.value is None:
             rows.append((name, "none", "", "", "", share.why_not))
             continue
-        nulls = _highest(share.unrelated, 0.95), _highest(share.random, 1.0)
-        mixed = spread(share.shuffled) if share.shuffled else ""
+        nulls = _quantile(share.unrelated, 0.95), _quantile(share.random, 1.0)
+        mixed = _quantile(share.shuffled, 0.5)
         rows.append((name, percent(share.value.value), between(share.value), *nulls, mixed))
-    screen.table(
-        ("", ">share", ">95% interval", ">unrelated, 95th", ">random, highest", ">words shuffled, median"), rows
-    )
+    screen.table(("", ">share", ">95% interval", ">unrelated", ">random", ">shuffled"), rows)
+    screen.say("unrelated texts: 95th percentile; random texts: highest; its own words shuffled: median")
     left, whole = number(found.kl_left.value), number(found.kl.value)
     screen.say(
         f"left: {left} of {whole} nats an answer; {plural(found.tasks, 'task')} × {plural(found.answers, 'answer')}"
@@ -144,5 +143,5 @@ def tell(found: Fidelity, screen: Screen) -> None:
         screen.note(f"note: {line}")
 
 
-def _highest(values: tuple[float, ...], q: float) -> str:
+def _quantile(values: tuple[float, ...], q: float) -> str:
     return percent(quantile(values, q)) if values else ""
