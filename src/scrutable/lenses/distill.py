@@ -142,7 +142,7 @@ class DistillLens:
         claims = () if why else self._claims(found, change, held, scorer, tab)
         notes = [why or self._told(found), f"the search ended: {found.stopped}", *found.notes]
         if found.failures:
-            notes.append(f"{found.failures} answers of the writer were no usable text")
+            notes.append(f"answers of the writer that were no usable text: {found.failures}")
         silent = sum(not one.usable for one in scorer.said.values())
         if silent:
             notes.append(f"{silent} of {len(scorer.said)} answers of the tuned model could not be used")
