@@ -20,8 +20,8 @@ SMALL = RlToTextConfig(
     environments=("flattery",),
     twins=2,
     train=TrainConfig(steps=4, validate_every=2, patience=0),
-    evolve=EvolveConfig(budget=400, rounds=1, pool=12, keep=12, explore=6, reflections=1, width=4),
-    distill=DistillConfig(search=EvolveConfig(budget=400, rounds=1, pool=12, keep=12, explore=6, reflections=1)),
+    evolve=EvolveConfig(budget=400, proposals=2, pool=12, keep=12, explore=6, width=4),
+    distill=DistillConfig(search=EvolveConfig(budget=400, proposals=2, pool=12, keep=12, explore=6)),
     measure=MeasureConfig(tasks=12, unrelated=2, random=2, null_tasks=12),
     workers=1,
 )

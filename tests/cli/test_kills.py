@@ -180,7 +180,7 @@ def completed(run: Path) -> set[Call]:
     }
 
 
-EVOLVE = """evolve rows.py --budget 400 --pool 24 --keep 24 --block 8 --explore 8 --reflections 2 --width 6 --rounds 4
+EVOLVE = """evolve rows.py --budget 400 --pool 24 --keep 24 --look 8 --explore 8 --width 6 --proposals 8
 --batch 8 --max-tokens 24"""
 
 

@@ -187,6 +187,6 @@ def test_prompts_without_a_reward_are_enough_to_measure(call: Call, pair: tuple[
 
 
 def test_evolve_writes_its_text(call: Call, env: str, pair: tuple[str, str]) -> None:
-    sizes = ("--budget", "150", "--pool", "6", "--keep", "6", "--explore", "3", "--rounds", "1", "--max-tokens", "4")
+    sizes = ("--budget", "150", "--pool", "6", "--keep", "6", "--explore", "3", "--proposals", "2", "--max-tokens", "4")
     found = result_of(call, "evolve", env, "--model", pair[0], *sizes, "--reflect-max-tokens", "8")
     assert "text" in found

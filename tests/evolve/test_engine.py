@@ -18,7 +18,7 @@ from scrutable.programs.modules import Module, Pipeline
 
 ONE = rule("sun", "yes")
 TWO = f"{ONE} {rule('rain', 'no')}"
-SMALL = EvolveConfig(budget=1500, pool=48, keep=32, patience=3)
+SMALL = EvolveConfig(budget=1500, pool=48, keep=32, patience=6)
 
 
 def ran(seed: int = 0, hidden: str = TWO, config: EvolveConfig = EvolveConfig(), **more: object) -> EvolveResult:  # noqa: B008
@@ -43,7 +43,7 @@ def test_two_hidden_rules_are_found_and_nothing_else(seed: int) -> None:
 def test_where_there_is_nothing_to_learn_the_start_stays() -> None:
     found = ran(hidden="", config=SMALL)
     assert found.best.text == ""
-    assert found.stopped == "no better text in 3 rounds"
+    assert found.stopped == "no better text in 6 proposals"
 
 
 def test_an_end_for_want_of_rollouts_says_what_is_left_and_what_is_reserved() -> None:

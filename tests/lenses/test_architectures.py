@@ -38,7 +38,7 @@ TOKENS = TokensConfig(tasks=16, answers=1, max_tokens=6, batch=8)
 DISTILL = scrutable.DistillConfig(
     tasks=12,
     max_tokens=6,
-    search=scrutable.EvolveConfig(budget=200, rounds=1, pool=6, keep=3, explore=3, reflections=1),
+    search=scrutable.EvolveConfig(budget=200, proposals=2, pool=6, keep=3, explore=3),
 )
 PROMPTS = [
     f"what is the {a} of {b} ?"

@@ -23,9 +23,7 @@ pytestmark = pytest.mark.medium
 ONE = rule("sun", "yes")
 TWO = f"{ONE} {rule('rain', 'no')}"
 TASKS = toy_tasks(160)
-CONFIG = DistillConfig(
-    search=EvolveConfig(budget=5000, pool=40, keep=40, explore=20, reflections=3, patience=2, effect=0.02)
-)
+CONFIG = DistillConfig(search=EvolveConfig(budget=5000, pool=40, keep=40, explore=20, patience=8, effect=0.02))
 
 
 def read(folder: Path, tuned: str, config: DistillConfig = CONFIG, seed: int = 0, given: str = "") -> Account:

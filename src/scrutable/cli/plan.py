@@ -80,7 +80,7 @@ def show_training(screen: Screen, model: HFModel, environment: Environment, conf
 def show_search(screen: Screen, model: Model, writer: Model, environment: Environment, config: EvolveConfig) -> None:
     """Say what evolving a text would take at most, on this machine. A model on a server is not timed."""
     tasks = environment.tasks("search")
-    written = config.rounds * config.reflections * (config.reflect.samples or _SAMPLES)
+    written = config.proposals * (config.reflect.samples or _SAMPLES)
     asked = {"rollouts": (model, config.budget), "answers of the writer": (writer, written)}
     here = {one.identity: one for one in (model, writer) if isinstance(one, HFModel)}
     timed = {key: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for key, one in here.items()}

@@ -1,83 +1,106 @@
-"""Decisions while the data still come: valid at every look, whatever made one stop.
+"""Decisions while the data still come: a paired test that looks after every few tasks and keeps its error rate.
 
-Betting: start with 1, stake a share of it on each task that the hypothesis is wrong. Under the hypothesis the wealth is a
-non-negative supermartingale, so it ever reaches 1/a with probability at most a (Ville 1939). No variance is assumed, no
-sample size fixed, and the error rates are exact bounds. Pure functions of the differences in their order; no state.
+Under the hypothesis that a child does what its parent does, the sign of each paired difference is a fair coin, whatever the
+scores are. So the sums that were seen are held against the sums of the same differences under drawn signs (a sign-flip
+test: Fisher 1935, section 21), look by look: each look may spend a part of the error rate (Lan & DeMets 1983, power family
+of Kim & DeMets 1987), and a drawn path that was spent, or given up as hopeless, counts no more. Pure functions; no state.
+
+Left out: two-sided tests, and any model of the scores.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from scrutable.core.stats import Array, finite
 
+Verdict = Literal["better", "not better", "undecided"]
+_PATHS = 1999  # with the seen one, 2,000
+_SPENT = 0.7  # powers of the share of tasks seen, by which the error rates are spent: below 1 decides early (measured)
+_GIVEN_UP = 0.6
+_NORMAL = NormalDist()
+
 
 @dataclass(frozen=True)
-class Decision:
-    """What `paired_test` says after the differences seen so far."""
+class Standard:
+    """What a child must show. bound: the largest difference expected on one task, in the score's units; a larger one widens
+    it. effect: the gain worth finding, as a share of it."""
 
-    verdict: Literal["better", "not better", "undecided"]
-    step: int  # after how many tasks the verdict fell; all those seen when undecided
-    log_better: float  # log of the largest evidence so far against "no better than the margin"
-    log_not: float  # log of the largest evidence so far against "better by at least the effect"
+    false_accept: float = 0.1
+    false_reject: float = 0.35
+    effect: float = 0.1
+    bound: float = 1.0
 
 
-def paired_test(
-    differences: ArrayLike,
-    *,
-    false_accept: float = 0.05,
-    false_reject: float = 0.05,
-    effect: float = 0.1,
-    margin: float = 0.0,
-    bound: float = 1.0,
-) -> Decision:
-    """Decide whether a child beats its parent from paired differences [tasks], looking after each task.
+def flip_test(
+    differences: Sequence[float] | Array,
+    looks: Sequence[int],
+    planned: int,
+    standard: Standard,
+    rng: np.random.Generator,
+) -> Verdict:
+    """Say after the last look whether a child is better than its parent, from paired differences in a fixed order.
 
-    Two one-sided betting tests (Waudby-Smith & Ramdas 2023, section 4) with a fixed mixture of bets. Whenever one stops:
-    P("better") <= false_accept where the mean difference is at most `margin`; P("not better") <= false_reject where it is
-    at least `margin + effect`. Between the two either verdict may fall. Holds for any distribution on [-bound, bound] and
-    any sample size; tasks must come in an order that does not depend on their differences (a shuffle fixed before).
-    Errors: ValueError when a difference lies outside [-bound, bound], or margin and effect leave no room in it.
+    differences: those seen, an order that does not depend on them. looks: after how many of them there was a look, rising, the
+    last one now. planned: how many there can be. rng: the same one at every look (the signs are drawn anew from it).
+    P("better") <= false_accept for a child whose differences are symmetric about 0, that is for one equal to its parent;
+    P("not better" before the end) is about false_reject for one better by `effect` (by the normal distribution, not exact).
+    Errors: ValueError when looks or differences do not fit.
     """
-    scaled = finite(differences) / bound
-    floor, ceiling = margin / bound, (margin + effect) / bound
-    if scaled.size and np.abs(scaled).max() > 1 + 1e-9:
-        raise ValueError(f"a difference lies outside [-{bound}, {bound}]")
-    if not (-1 < floor < ceiling < 1):
-        raise ValueError("margin and margin + effect must lie inside the bound, in this order")
-    if not scaled.size:
-        return Decision("undecided", 0, 0.0, 0.0)
-    better, worse = _log_wealth(scaled, floor), _log_wealth(-scaled, -ceiling)
-    accept = _first(better >= -math.log(false_accept))
-    reject = _first(worse >= -math.log(false_reject))
-    step = min(accept, reject)
-    verdict: Literal["better", "not better", "undecided"] = "undecided"
-    if step < scaled.size:
-        verdict = "better" if accept <= reject else "not better"
-    end = min(step + 1, scaled.size)
-    return Decision(verdict, end, float(better[:end].max()), float(worse[:end].max()))
+    seen = finite(np.asarray(differences, dtype=np.float64))
+    if not looks or list(looks) != sorted(set(looks)) or looks[-1] != seen.size or not 0 < seen.size <= planned:
+        raise ValueError("looks must rise to the number of differences, and planned be no less")
+    largest = float(np.abs(seen).max())
+    bound = max(standard.bound, largest) or 1.0
+    effect = min(standard.effect, 0.9) * bound
+    signs = rng.integers(0, 2, size=(_PATHS, planned), dtype=np.int8)
+    alive, spent, before = np.ones(_PATHS, dtype=bool), 0, 0
+    sums = np.zeros(_PATHS)
+    for look in looks:
+        part = seen[before:look]
+        sums += (2.0 * signs[:, before:look] - 1.0) @ part
+        before = look
+        total, squares = float(seen[:look].sum()), float((seen[:look] ** 2).sum())
+        room = math.floor((_PATHS + 1) * standard.false_accept * (look / planned) ** _SPENT) - spent - 1
+        slack = 1e-9 * (1.0 + math.sqrt(squares))
+        rare = total > slack and np.count_nonzero(sums[alive] >= total - slack) <= room
+        if rare and skew_p(seen[:look]) <= standard.false_accept:
+            return "better"
+        if room >= 0:
+            highest = np.sort(sums[alive])[::-1]
+            over = sums > highest[room] + slack if room < highest.size else np.ones(_PATHS, dtype=bool)
+            spent += int(np.count_nonzero(alive & over))
+            alive &= ~over
+        far = _NORMAL.inv_cdf(1 - min(0.5, standard.false_reject * (look / planned) ** _GIVEN_UP))
+        if _highest(np.array([total]), squares, look, far, bound)[0] < effect:
+            return "not better"
+        alive &= _highest(sums, squares, look, far, bound) >= effect
+    return "undecided" if looks[-1] < planned else "not better"
 
 
-_BETS = np.array([0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.85])
-"""Shares of the largest bet that cannot lose all. Spread evenly in ratio: some bet is near the best for any effect."""
+def _highest(sums: Array, squares: float, count: int, far: float, bound: float) -> Array:
+    """Return how large the true means may be, `far` standard errors above the seen ones; half a difference is added as known."""
+    means = sums / count
+    spread = np.maximum(squares - count * means**2, 0.0) + bound**2 / 2
+    return np.asarray(means + far * np.sqrt(spread) / count)
 
 
-def _log_wealth(scaled: Array, mean: float) -> Array:
-    """Return the log of the wealth [tasks] of betting that the mean of values in [-1, 1] is above `mean`.
+def skew_p(differences: Array) -> float:
+    """Return the one-sided p-value of the mean by a t-statistic corrected for skewness.
 
-    Under any mean at most `mean` it is a non-negative supermartingale from 1, so it ever reaches 1/a with probability <= a.
+    A child that helps a little on most tasks and does harm on a few looks better than it is. Source: the cubic of Hall 1992
+    (JRSS B 54), to first order Johnson's (1978, JASA 73); it rises with the mean throughout.
     """
-    gains = np.log1p(_BETS[:, None] / (1 + mean) * (np.maximum(scaled, -1.0) - mean))
-    paths = np.cumsum(gains, axis=1)
-    top = paths.max(axis=0)
-    return np.asarray(top + np.log(np.exp(paths - top).mean(axis=0)), dtype=np.float64)
-
-
-def _first(hits: NDArray[np.bool_]) -> int:
-    """Return the index of the first True, or the length where there is none."""
-    return int(hits.argmax()) if hits.any() else len(hits)
+    count, mean, spread = differences.size, float(differences.mean()), float(differences.std())
+    if spread == 0:
+        return 0.0 if mean > 0 else 1.0
+    skewness = float(((differences - mean) ** 3).mean()) / spread**3
+    ratio = mean / spread * math.sqrt((count - 1) / count)
+    bent = ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * count)
+    return 1 - _NORMAL.cdf(bent * math.sqrt(count))

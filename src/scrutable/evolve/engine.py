@@ -1,38 +1,38 @@
 """Prompt evolution: texts are rewritten by reflection, and a text is kept only where it is shown to be better.
 
-A round: parents are drawn from the front (in proportion to the tasks they hold); a writer sees what they did on a few tasks;
-its texts, their single sentences and a merge of two candidates become children; all are screened together on a few tasks,
-and the best must beat their parents on others (`select.py`). At the end the best is chosen and pruned on tasks of the keep
-split, and scored on yet others (`finish.py`). The family is GEPA's (Agrawal et al., arXiv 2507.19457).
+Many proposals are under way at once (`drive.py`). Each draws a parent from the front in proportion to the tasks it holds,
+lets a writer see some of its answers, screens what comes of it, and tests the best against the parent (`proposals.py`). At
+the end the best is chosen and pruned on tasks of the keep split, and scored on yet others (`finish.py`). The family is
+GEPA's (Agrawal et al., arXiv 2507.19457).
 
 State is the replay of the events: each batch of rollouts and each reflection is one, every draw comes from the run's seed and
-a key, so a search killed at any moment goes on as if it had not been, and pays for nothing twice. Left out for now: rounds
-that overlap; each waits for the one before.
+a key, so a search killed at any moment goes on as if it had not been, and pays for nothing twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from scrutable.core.accounts import Interval
-from scrutable.core.config import Config
+from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Record, Sampling, Task, Usage
-from scrutable.core.stats import bootstrap_mean
+from scrutable.core.sequential import Standard
 from scrutable.envs.base import Environment
-from scrutable.evolve.children import Nursery, Plan, Show, show_rollout
-from scrutable.evolve.finish import Worth, finish
-from scrutable.evolve.front import Front
-from scrutable.evolve.ledger import Exhausted, Ledger, Limits, Scorer
-from scrutable.evolve.parts import Sizes, blocks, divide
+from scrutable.evolve.drive import Drive, Mode, Pace
+from scrutable.evolve.finish import Rule, Worth, finish
+from scrutable.evolve.ledger import Cell, CellKey, Exhausted, Ledger, Limits, Scorer
+from scrutable.evolve.parts import Sizes, divide
+from scrutable.evolve.proposals import Outcome, Plan, Propose, Show, show_rollout
 from scrutable.evolve.reflection import ChatWriter, Proposer, ReflectConfig, identity_of, proposer_for
 from scrutable.evolve.scorers import RewardScorer
-from scrutable.evolve.select import Contender, Judged, Standard, gate, race
-from scrutable.evolve.sentences import length
+from scrutable.evolve.slots import Slots
+from scrutable.evolve.state import State
+from scrutable.models.api import ServedModel
 from scrutable.models.base import Model
 from scrutable.programs.base import Program
 from scrutable.programs.text import SingleText
@@ -43,40 +43,50 @@ class EvolveConfig(Config):
 
     budget: int = Field(default=6000, ge=100, description="rollouts that may be paid for in all; never exceeded")
     reserve: float = Field(default=0.2, gt=0, lt=1, description="share of the budget kept back for the end")
-    tokens: int | None = Field(default=None, ge=1, description="tokens (read and written) after which search ends")
-    seconds: float | None = Field(default=None, gt=0, description="seconds of models at work after which search ends")
-    rounds: int = Field(default=50, ge=0, description="most rounds")
-    patience: int = Field(default=5, ge=1, description="stop after this many rounds without a better text")
+    tokens: int | None = Field(default=None, ge=1, description="tokens (read and written) that search may take")
+    seconds: float | None = Field(
+        default=None, gt=0, description="seconds of models at work after which nothing is begun; needs mode throughput"
+    )
+    money: float | None = Field(
+        default=None, gt=0, description="US dollars that search may cost, by the served prices; needs mode throughput"
+    )
+    mode: Mode = Field(
+        default="deterministic",
+        description="deterministic: the seed alone decides the result; throughput: what ends first is used first",
+    )
+    ahead: int = Field(default=4, ge=1, description="proposals under way at once")
+    proposals: int = Field(default=200, ge=0, description="most proposals")
+    patience: int = Field(default=16, ge=1, description="stop after this many proposals without a better text")
     target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
-    pool: int = Field(default=96, ge=2, description="search tasks that decide who is accepted")
+    pool: int = Field(default=96, ge=2, description="search tasks that texts are tried on")
     keep: int = Field(
         default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score"
     )
-    block: int = Field(default=12, ge=1, description="pool tasks scored at a time in screening and in the test")
-    explore: int = Field(
-        default=24, ge=1, description="tasks a parent answers in a round, of which the writer sees some"
-    )
-    reflections: int = Field(
-        default=4, ge=1, description="reflections in a round, each on a parent and tasks of its own"
-    )
-    width: int = Field(default=24, ge=1, description="most children screened in a round")
-    finalists: int = Field(
-        default=3, ge=1, description="children tested in a round, and candidates compared at the end"
-    )
+    explore: int = Field(default=12, ge=1, description="answers of its parent that a proposal may show to the writer")
+    width: int = Field(default=8, ge=1, description="most children that a proposal screens")
+    screen: int = Field(default=4, ge=1, description="tasks that children are screened on at a time")
+    look: int = Field(default=8, ge=1, description="tasks between two looks of the test")
+    tested: int = Field(default=1, ge=1, description="children of a proposal that are tested, the best of the screened")
+    finalists: int = Field(default=3, ge=1, description="candidates compared at the end")
     compose: bool | None = Field(
         default=None,
         description="also try single sentences of what was written, and merges; None: unless a chat model writes",
     )
+    gate: Literal["test", "improves"] = Field(
+        default="test",
+        description="test: a child must be shown to be better on fresh tasks; improves: its sum on what was shown is higher",
+    )
+    validate_all: bool = Field(default=False, description="score each accepted child on the whole pool")
     false_accept: float = Field(
-        default=0.05, gt=0, lt=1, description="chance that a child no better than its parent passes the test"
+        default=0.1, gt=0, lt=1, description="chance that a child no better than its parent passes the test"
     )
     false_reject: float = Field(
-        default=0.2,
+        default=0.35,
         gt=0,
         lt=1,
         description="chance that a child better by `effect` is given up before the pool is used up",
     )
-    effect: float = Field(default=0.05, gt=0, lt=1, description="gain worth finding, as a share of the scores' range")
+    effect: float = Field(default=0.1, gt=0, lt=1, description="gain worth finding, as a share of the scores' range")
     bound: float | None = Field(
         default=None,
         gt=0,
@@ -86,7 +96,8 @@ class EvolveConfig(Config):
     temperature: float = Field(default=1.0, ge=0, description="temperature at which tasks are answered")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
     repeats: int = Field(default=1, ge=1, description="answers to each task, whose scores are averaged")
-    batch: int = Field(default=256, ge=1, description="rollouts made at once; the unit that is recorded")
+    batch: int = Field(default=256, ge=1, description="rollouts that a local model makes at once")
+    slots: int = anywhere(16, "rollouts of a served model under way at once", ge=1)
     reflect: ReflectConfig = Field(default_factory=ReflectConfig, description="how texts are asked for")
 
 
@@ -120,7 +131,8 @@ def evolve(
     """Evolve a text (or a program's texts) that raises the environment's reward of the model's answers.
 
     proposer: who writes; by default the model itself. start: texts to start from; a string is given to every module. Events
-    go to `run` under "evolve/"; a run that was killed, or is finished, goes on from what stands there.
+    go to `run` under "evolve/"; a run that was killed, or is finished, goes on from what stands there. A served model is
+    asked by many threads at once (`slots`), a local one by this thread.
     Errors: UserError when the environment has no reward, a split is too small, no start can be scored, or the run holds
     another search.
     """
@@ -132,7 +144,8 @@ def evolve(
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
     ]
     writer = proposer or proposer_for(model, config.reflect)
-    return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts)
+    slots = Slots(config.slots, config.ahead) if isinstance(model, ServedModel) else Slots()
+    return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts, slots=slots)
 
 
 def splits_of(env: Environment) -> tuple[Sequence[Task], Sequence[Task]]:
@@ -155,30 +168,22 @@ def search(
     config: EvolveConfig,
     starts: Sequence[Candidate],
     show: Show = show_rollout,
+    slots: Slots | None = None,
 ) -> EvolveResult:
     """Search for the texts with the highest scores: what `evolve` does, with a score of one's own.
 
-    tasks: those to search on, and those to choose and score on. show: what the writer sees of a task. Events go to `run`
-    as they are; give it a scope. Errors: as `evolve`.
+    tasks: those to search on, and those to choose and score on. show: what the writer sees of a task. slots: calls at once;
+    none: one after the other, in this thread (with several, each rollout is a call of its own). Events go to `run` as they
+    are; give it a scope. Errors: as `evolve`.
     """
+    if config.mode == "deterministic" and (config.seconds is not None or config.money is not None):
+        raise UserError("budgets of seconds and money depend on more than the seed: use mode throughput for them")
     _begin(run, [scorer.identity, identity_of(proposer), config.digest(), [one.key for one in starts]], config.budget)
     done = run.get("result")
     if done is not None:
         return EvolveResult.model_validate({k: v for k, v in done.payload.items() if k != "candidate"})
     state = Search(scorer, proposer, tasks, run, config, starts, show)
-    stopped, stale = f"{config.rounds} rounds were done", 0
-    try:
-        for number in range(config.rounds):
-            if config.target is not None and state.best_mean >= config.target:
-                stopped = f"the target {config.target:g} was reached"
-                break
-            stale = 0 if state.round(number) else stale + 1
-            if stale >= config.patience:
-                stopped = f"no better text in {stale} rounds"
-                break
-    except Exhausted as spent:
-        stopped = str(spent)
-    return state.end(stopped)
+    return state.end(state.go(slots or Slots()))
 
 
 def _begin(run: Run, identity: list[Any], budget: int) -> None:
@@ -196,7 +201,7 @@ def _begin(run: Run, identity: list[Any], budget: int) -> None:
 
 
 class Search:
-    """The state of one search: what is scored, who is accepted, what may still come. All of it is the replay of events."""
+    """One search: its state, what a proposal may do, and the events that tell of it. All of it is the replay of events."""
 
     def __init__(
         self,
@@ -214,62 +219,147 @@ class Search:
         sizes = Sizes(config.pool, config.keep, (config.budget - end, end), config.repeats)
         self.run, self.config, self.starts = run, config, list(starts)
         self.parts = divide(tasks[0], tasks[1], sizes, run)
-        limits = Limits(config.budget - end, config.tokens, config.seconds, reserved=end)
+        limits = Limits(config.budget - end, config.tokens, config.seconds, config.money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
-        self.front = Front(len(self.parts.pool))
-        self.accepted: dict[str, Candidate] = {}
-        compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
-        plan = Plan(config.explore, config.reflections, config.width, compose)
-        self.nursery = Nursery(self.ledger, self.front, proposer, self.parts.shown, plan, show)
+        self.state = State(self.ledger, self.parts, config.explore)
+        self.stale = 0
+        self._proposer, self._show = proposer, show
+        self._compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
+        self._reflections = self._failures = 0
+        self._plan = Plan(
+            items=proposer.items,
+            width=config.width,
+            screen=config.screen,
+            look=config.look,
+            finalists=config.tested,
+            compose=self._compose,
+            repeats=config.repeats,
+            whole=config.validate_all,
+            improves=config.gate == "improves",
+        )
         for one in starts:
-            self._take_in(one)
-        if self.best_mean == float("-inf"):
+            self._take_start(one)
+        if self.state.front.worth(self.state.best) == float("-inf"):
             raise UserError(f"no answer under the first text could be scored ({self.ledger.why}): mend that first")
 
-    @property
-    def best_mean(self) -> float:
-        """The best candidate's mean on the pool."""
-        return self.front.mean(self.front.best())
+    def go(self, slots: Slots) -> str:
+        """Make proposals until there is a reason to stop; return it. Errors: UserError of scorer or proposer."""
+        if self.state.reached(self.config.target):
+            return self._at_target()
+        drive = Drive(self, self.ledger, self._proposer, slots, self._pace(slots))
+        try:
+            return drive.run()
+        finally:
+            self._reflections, self._failures = drive.reflections, drive.failures
 
-    def round(self, number: int) -> bool:
-        """Do one round; return whether there is a better text than before. Errors: Exhausted, UserError."""
-        before, config = self.front.best(), self.config
-        made = self.nursery.children(number, self.accepted)
-        order = blocks(self.parts.pool, config.block)
-        self.run.random(f"round/{number}/order").shuffle(order)
-        left, lost, used = race(self.ledger, made, order, config.finalists)
-        for one in lost:
-            self.nursery.close(one.candidate.key, for_good=False)
-            self._tell(one, number, "lost the screening, to other texts or to its parent")
-        standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or self._spread())
-        for judged in gate(self.ledger, left, order[used:], standard, f"round/{number}/gate"):
-            self.nursery.close(judged.contender.candidate.key)
-            self._tell(judged.contender, number, judged.why, judged)
-            if judged.accepted:
-                self._take_in(judged.contender.candidate)
-        return self.front.best() != before
+    def _pace(self, slots: Slots) -> Pace:
+        config, pool = self.config, len(self.parts.pool)
+        shown, field, screened = min(config.explore, pool), config.width, 0
+        while field > config.tested:
+            screened += config.screen * (field + 1)
+            field = max(config.tested, -(-field // 3))
+        tested = pool * (config.tested + 1)
+        first = shown + screened + 2 * config.look * (config.tested + 1)
+        if config.gate == "improves" or config.validate_all:
+            tested += pool
+        limited = config.tokens is not None
+        return Pace(
+            mode=config.mode,
+            ahead=config.ahead,
+            proposals=config.proposals,
+            most=(shown + screened + tested) * config.repeats,
+            least=min(first, shown + screened + tested) * config.repeats,
+            batch=1 if slots.rollouts > 1 else config.batch,
+            reflection=self._most_written() if limited or config.money is not None else 0,
+            cell=self._most_read() if limited else 0,
+        )
+
+    def _most_written(self) -> int:
+        """Return the most tokens of a reflection: by the writer's own word, or by what it is told."""
+        known = getattr(self._proposer, "most_tokens", None)
+        reflect = self.config.reflect
+        return int(known) if known else (reflect.prompt_tokens + reflect.max_tokens) * (reflect.samples or 8)
+
+    def _most_read(self) -> int:
+        """Return the most tokens of a rollout under a text of the most words that a writer is asked for."""
+        words = "\N{FULL BLOCK}" * 4 * self.config.reflect.words
+        names = self.starts[0].texts
+        long = Candidate(texts=dict.fromkeys(names, words))
+        cells = [Cell(long, long.key, key, task) for key, task in self.parts.pool]
+        return max(self._tokens(cell) for cell in cells)
+
+    def _tokens(self, cell: Cell) -> int:
+        most = self.ledger.most([cell])
+        return most.prompt_tokens + most.answer_tokens
+
+    # ------------------------------------------------------------------------------------- what the drive asks of it
+
+    def begin(self, number: int) -> Propose:
+        """Begin proposal `number` from what is known now."""
+        config = self.config
+        bound = config.bound or self.state.spread()
+        standard = Standard(config.false_accept, config.false_reject, config.effect, bound)
+        return Propose(self.state.begin(number, standard, self._compose), self._plan, self.ledger, self._show)
+
+    def commit(self, outcome: Outcome) -> str:
+        """Take in what a proposal came to; return why the search should stop, or nothing."""
+        before, number = self.state.best, outcome.start.number
+        charged = self.state.commit(outcome)
+        for one in outcome.judged:
+            self._record(one.candidate, f"candidate/{one.candidate.key}/{number}", one.accepted, one.why)
+        payload = {
+            "parent": outcome.start.parent.key,
+            "module": outcome.start.module,
+            "children": [one.candidate.key for one in outcome.judged],
+            "accepted": [one.candidate.key for one in outcome.judged if one.accepted],
+            "charged": charged,
+            "best": self.state.best,
+            "spent": outcome.spent,
+        }
+        self.run.append(f"proposal/{number}", "proposal", payload)
+        self.stale = 0 if self.state.best != before else self.stale + 1
+        if self.state.reached(self.config.target):
+            return self._at_target()
+        return f"no better text in {self.stale} proposals" if self.stale >= self.config.patience else ""
+
+    def _at_target(self) -> str:
+        return f"the target {self.config.target:g} was reached"
+
+    def fresh(self, cells: Sequence[CellKey], seen: int) -> int:
+        """Return how many of these were not charged by the first `seen` commits."""
+        return self.state.fresh(cells, seen)
+
+    @property
+    def charged(self) -> tuple[int, int]:
+        """Rollouts and tokens charged by the commits."""
+        return self.state.charged
+
+    # ------------------------------------------------------------------------------------------------------ bookkeeping
 
     def end(self, stopped: str) -> EvolveResult:
         """Choose, prune and score the best; write the result."""
-        ranked = [self.accepted[key] for key in self.front.ranked()]
-        others = [one for one in ranked if one.key not in {start.key for start in self.starts}]
+        ranked = [self.state.accepted[key] for key in self.state.front.ranked()]
+        spread = self.state.spread()
         says = "choosing the best text, trying it without each of its sentences, scoring it on fresh tasks"
         self.run.append("stage/end", "stage", {"name": "end", "says": says, "seconds_expected": None, "total": None})
         self.ledger.limits = Limits(self.config.budget)
-        ending = finish(self.ledger, self.starts, others[: self.config.finalists], self.parts, self.config.least)
+        config = self.config
+        standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or spread)
+        rule = Rule(standard, config.look, config.least)
+        ending = finish(self.ledger, self.starts[0], ranked[: config.finalists], self.parts, rule)
         result = EvolveResult(
             best=ending.best,
             score=ending.score,
             base=ending.base,
             gain=ending.gain,
             worth=ending.worth,
-            candidates=tuple({**self.accepted, ending.best.key: ending.best}.values()),
+            candidates=tuple({**self.state.accepted, ending.best.key: ending.best}.values()),
             rollouts=self.ledger.spent,
             unscored=self.ledger.unscored,
-            reflections=self.nursery.reflections,
-            failures=self.nursery.failures,
+            reflections=self._reflections,
+            failures=self._failures,
             stopped=stopped,
-            notes=(*self.parts.notes, *ending.notes, *self._failures(), *self._same()),
+            notes=(*self.parts.notes, *ending.notes, *self._unscored(), *self._same()),
             usage=self.ledger.usage,
         )
         why = "chosen at the end" + (
@@ -279,34 +369,18 @@ class Search:
         self.run.append("result", "result", {"candidate": ending.best, **result.model_dump(mode="json")})
         return result
 
-    # ------------------------------------------------------------------------------------------------------ bookkeeping
-
-    def _take_in(self, one: Candidate) -> None:
-        """Score an accepted candidate on the rest of the pool, and let it hold what it is best on."""
-        key = one.key
-        if key in self.accepted:
-            return
-        is_start = not one.parents
+    def _take_start(self, one: Candidate) -> None:
+        """Score a start on a few tasks, the same for all of them."""
+        tasks = self.parts.pool[: max(self.config.explore, 1)]
         try:
-            self.ledger.ask([one], self.parts.pool)
-        except Exhausted:  # it has earned its place
-            if is_start:
-                raise UserError("the budget ends before the first text is scored: give a larger one") from None
-        self.accepted[key] = one
-        self.nursery.close(key)
-        # Where it was not paid for it counts as its parent, which it was shown to be better than.
-        owed = {cell.key for cell in self.ledger.owed([one], self.parts.pool)}
-        scores = [self.ledger.value(one.parents[0] if task in owed else key, task) for task, _ in self.parts.pool]
-        self.front.add(key, scores, length(one.texts))
-        if is_start:
-            self._record(one, f"candidate/{key}", True, "started from")
+            self.ledger.ask([one], tasks)
+        except Exhausted:
+            raise UserError("the budget ends before the first text is scored: give a larger one") from None
+        cells = [(one.key, key, repeat) for key, _ in tasks for repeat in range(self.config.repeats)]
+        self.state.take_in(one, None, cells)
+        self._record(one, f"candidate/{one.key}", True, "started from")
 
-    def _spread(self) -> float:
-        """Return the range of the accepted candidates' scores: those of bad texts may lie anywhere."""
-        known = [v for key in self.accepted for v in self.ledger.column(key, self.parts.pool) if v is not None]
-        return max(known) - min(known)
-
-    def _failures(self) -> list[str]:
+    def _unscored(self) -> list[str]:
         """Return how many rollouts failed on the way, where any did."""
         lost, why = self.ledger.unscored, self.ledger.why
         return [f"{lost} of {self.ledger.spent} rollouts could not be scored (the first: {why})"] if lost else []
@@ -319,14 +393,9 @@ class Search:
         )
         return [same] if len(rewards) == 1 else []
 
-    def _tell(self, one: Contender, number: int, why: str, judged: Judged | None = None) -> None:
-        key = one.candidate.key
-        self._record(one.candidate, f"candidate/{key}/{number}", judged is not None and judged.accepted, why)
-
     def _record(self, one: Candidate, place: str, accepted: bool, why: str, keep: Interval | None = None) -> None:
         """Write a "candidate" event: with its mean on what of the pool it was scored on."""
-        known = [value for value in self.ledger.column(one.key, self.parts.pool) if value is not None]
-        found = bootstrap_mean(known, rng=self.run.rng(f"{place}/mean")) if known else None
+        found = self.state.mean(one.key, place)
         payload = {
             "candidate": one,
             "accepted": accepted,

@@ -1,28 +1,28 @@
 """The end of a search: the best candidate is chosen, pruned to the sentences that help, and scored on fresh tasks.
 
-Choosing and pruning use the `choose` tasks, the final score the `final` tasks, which decide nothing: so the score needs no
-correction for having been picked out of many. A sentence stays when removing it is shown to cost something (paired, one
-side, 5%); of equal candidates the shorter is chosen.
+The search's own best is chosen unless another is shown to be better on the `choose` tasks; a sentence goes unless the text
+is shown to be worse without it. Both are decided by the search's own test, look by look, so what is clear costs little.
+The final score is on the `final` tasks, which decide nothing: it needs no correction for having been picked out of many.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
 
 from scrutable.core.accounts import Interval
 from scrutable.core.records import Candidate, Record
-from scrutable.core.stats import Array, bootstrap_mean, comparable, complete
+from scrutable.core.sequential import Standard, Verdict, flip_test
+from scrutable.core.stats import Array, bootstrap_mean, complete
 from scrutable.evolve.ledger import Exhausted, Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.sentences import Removal, length, removals
 
-_EQUAL = 1e-9
 _MOST = 8  # tasks named with a sentence's worth
+_FEW = 24  # with fewer tasks to choose on, those of the search decide too whether a sentence stays
 
 
 class Worth(Record):
@@ -46,25 +46,30 @@ class Ending:
     notes: tuple[str, ...]
 
 
-def finish(
-    ledger: Ledger, starts: Sequence[Candidate], finalists: Sequence[Candidate], parts: Parts, least: float = 0.0
-) -> Ending:
-    """Choose, prune, and score. The starts are always among those chosen from; the first of them is the base.
+@dataclass(frozen=True)
+class Rule:
+    """How the end decides. least: a sentence stays only if it is worth more; look: tasks between two looks."""
 
-    least: a sentence stays when its removal is shown to cost something, and costs more than this.
-    """
+    standard: Standard
+    look: int = 8
+    least: float = 0.0
+
+
+def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: Parts, rule: Rule) -> Ending:
+    """Choose, prune, and score. ranked: the finalists, the search's best first (the base may be among them)."""
     notes: list[str] = []
     worth: list[Worth] = []
-    base = starts[0]
+    best = ranked[0]
+    final = len(parts.final) * ledger.repeats
     try:
-        best = _choose(ledger, [*starts, *finalists], parts.choose)
+        best = _chosen(ledger, ranked, parts.choose, rule, kept=2 * final)
         if best.key != base.key:
-            best = _pruned(ledger, best, parts, notes, least)
+            tasks = [*parts.choose, *(parts.pool if len(parts.choose) < _FEW else ())]
+            best = _pruned(ledger, best, tasks, replace(rule, standard=_strict(rule.standard)), notes, kept=2 * final)
         ledger.ask([best, base], parts.final)
         worth = _worths(ledger, best, parts, notes)
     except Exhausted as spent:
         notes.append(f"the end was cut short: {spent}")
-        best = finalists[0] if finalists else base
     own, start = complete(ledger.column(best.key, parts.final), ledger.column(base.key, parts.final))
     return Ending(
         best,
@@ -76,36 +81,61 @@ def finish(
     )
 
 
-def _choose(ledger: Ledger, among: Sequence[Candidate], tasks: Sequence[Keyed]) -> Candidate:
-    """Return the best by mean, over the tasks that any has a score on; of equals the one with more scores, then the shorter."""
-    ledger.ask(among, tasks)
-    found = comparable([ledger.column(one.key, tasks) for one in among])
+def _chosen(ledger: Ledger, ranked: Sequence[Candidate], tasks: Sequence[Keyed], rule: Rule, kept: int) -> Candidate:
+    """Return the search's best, or who is shown to be better. kept: rollouts that the final score needs."""
+    best = ranked[0]
+    for other in ranked[1:]:
+        if ledger.left < kept + 4 * rule.look * ledger.repeats:
+            break
+        verdict, _ = _compared(ledger, other, best, tasks, rule, kept)
+        if verdict == "better":
+            best = other
+    return best
 
-    def rank(at: int) -> tuple[float, int, int, str]:
-        mean, scored = found[at]
-        return (-round(mean / _EQUAL) if scored else math.inf, -scored, length(among[at].texts), among[at].key)
 
-    return among[min(range(len(among)), key=rank)]
+def _compared(
+    ledger: Ledger, one: Candidate, other: Candidate, tasks: Sequence[Keyed], rule: Rule, kept: int
+) -> tuple[Verdict, Array]:
+    """Say whether the first is better than the second by more than `rule.least`, and the differences seen.
+
+    "undecided" where the budget ends before: `kept` rollouts are not touched.
+    """
+    looks, differences = list[int](), np.zeros(0)
+    for used in range(rule.look, len(tasks) + rule.look, rule.look):
+        seen = tasks[:used]
+        if len(ledger.owed([one, other], seen)) > ledger.left - kept:
+            return "undecided", differences
+        ledger.ask([one, other], seen)
+        mine, theirs = complete(ledger.column(one.key, seen), ledger.column(other.key, seen))
+        differences = mine - theirs - rule.least
+        if differences.size and differences.size not in looks:
+            looks.append(differences.size)
+        if looks:
+            rng = ledger.run.rng(f"end/{one.key}/{other.key}")
+            verdict = flip_test(differences, looks, len(tasks), rule.standard, rng)
+            if verdict != "undecided":
+                return verdict, differences
+    return "not better", differences
 
 
-def _pruned(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str], least: float) -> Candidate:
-    """Remove sentence by sentence, the least useful first, until each that is left is shown to help."""
+def _pruned(ledger: Ledger, best: Candidate, tasks: Sequence[Keyed], rule: Rule, notes: list[str]) -> Candidate:
+    """Remove sentence by sentence, the least useful first, until the text is shown to be worse without any that is left."""
+    strict = replace(rule, standard=replace(rule.standard, false_accept=0.05))
+    kept = 2 * len(tasks) * ledger.repeats
     while True:
-        shorter = [_shorter(best, removal) for removal in removals(best.texts)]
-        after = (2 + len(shorter)) * len(parts.final) * ledger.repeats
-        if len(ledger.owed(shorter, parts.choose)) > ledger.left - after:
-            notes.append("some sentences were not tried without: too few rollouts were left")
-            return best
-        ledger.ask(shorter, parts.choose)
-        idle = []
-        for one in shorter:
-            falls, _ = _falls(ledger, best, one, parts.choose)
-            cost = _interval(ledger, falls, f"prune/{one.key}", level=0.9)
-            if cost is None or cost.value <= least + _EQUAL or (cost.low is not None and cost.low <= _EQUAL):
-                idle.append((cost.value if cost else 0.0, one.key, one))
+        idle = list[tuple[float, int, str, Candidate]]()
+        for removal in removals(best.texts):
+            shorter = _shorter(best, removal)
+            verdict, falls = _compared(ledger, best, shorter, tasks, rule, kept)
+            if verdict == "undecided":
+                notes.append("some sentences were not tried without: too few rollouts were left")
+                return best
+            if verdict == "not better":
+                fall = float(falls.mean()) if falls.size else 0.0
+                idle.append((fall, length(shorter.texts), shorter.key, shorter))
         if not idle:
             return best
-        best = min(idle, key=lambda found: found[:2])[2]
+        best = min(idle, key=lambda found: found[:3])[3]
 
 
 def _worths(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str]) -> list[Worth]:

@@ -1,80 +1,153 @@
 """The front: for each task the best score so far and who holds it; parents are drawn from those who hold something.
 
-Kept up to date candidate by candidate, so that a selection does not cost more the longer a search runs. Who holds which
-tasks is one integer a candidate, a bit a task. Source: Agrawal et al., arXiv 2507.19457, algorithm 2 (Pareto selection).
+A candidate need not be scored everywhere: on a task where it is not, it counts as its parent, than which it was shown to be
+better. How good it is as a whole is told through its line of descent: its parent's worth and the mean difference to it on the
+tasks that both have, drawn towards none where these are few. Kept up to date task by task, so that a selection does
+not cost more the longer a search runs. Source of the choice of parents: Agrawal et al., arXiv 2507.19457, algorithm 2.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
-
-from scrutable.core.stats import comparable
+from statistics import fmean
 
 _EQUAL = 1e-9
+_DRAWN = 4.0
+"""So many tasks without a difference are added to those seen, when a child's gain over its parent is estimated."""
+
+
+@dataclass
+class _Row:
+    """What is known of a candidate: its own scores by task, those it counts with [tasks], and its gain over its parent."""
+
+    parent: str | None
+    short: int
+    order: int
+    own: dict[str, float] = field(default_factory=dict)
+    counted: list[float] = field(default_factory=list)
+    gain: float = 0.0
 
 
 class Front:
-    """The holders of the best score of each task."""
+    """The holders of the best score of each task. tasks: their keys."""
 
-    def __init__(self, tasks: int) -> None:
-        self._best = [-math.inf] * tasks
-        self._holders: list[list[str]] = [[] for _ in range(tasks)]
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self._place = {key: place for place, key in enumerate(tasks)}
+        self._best = [-math.inf] * len(tasks)
+        self._holders: list[set[str]] = [set() for _ in tasks]
         self._holds: dict[str, int] = {}
-        self._rows: dict[str, tuple[Sequence[float | None], int]] = {}
-        self._known: dict[str, tuple[float, int, int]] = {}
+        self._rows: dict[str, _Row] = {}
+        self._weights: dict[str, int] | None = None
+        self._ranks: dict[str, tuple[float, int, int]] | None = None
 
-    def add(self, key: str, scores: Sequence[float | None], length: int) -> None:
-        """Take a candidate in with its scores [tasks] (None where it has none) and its number of words."""
-        self._rows[key] = tuple(scores), -length
-        self._known = {}
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, key: str, parent: str | None, scores: Mapping[str, float], length: int) -> None:
+        """Take a candidate in with its scores by task and its number of words. parent: one that is in, or None."""
+        above = self._rows[parent].counted if parent is not None else [-math.inf] * len(self._best)
+        self._rows[key] = _Row(parent, -length, len(self._rows), counted=list(above))
         self._holds[key] = 0
-        for place, score in enumerate(scores):
-            if score is None or score < self._best[place] - _EQUAL:
+        if parent is not None:  # what its parent holds and it was not tried on, it holds too
+            for place, score in enumerate(above):
+                if score > -math.inf and score >= self._best[place] - _EQUAL:
+                    self._hold(key, place)
+        self.score(key, scores)
+
+    def score(self, key: str, scores: Mapping[str, float]) -> None:
+        """Take further scores of a candidate that is in."""
+        row = self._rows[key]
+        for task, score in scores.items():
+            place = self._place.get(task)
+            if place is None or row.own.get(task) == score:
                 continue
-            bit = 1 << place
-            if score > self._best[place] + _EQUAL:
-                for loser in self._holders[place]:
-                    self._holds[loser] &= ~bit
-                self._holders[place] = []
-                self._best[place] = score
-            self._holders[place].append(key)
-            self._holds[key] |= bit
+            row.own[task] = row.counted[place] = score
+            self._settle(key, place)
+        if row.parent is not None:
+            above = self._rows[row.parent].own
+            both = [score - above[task] for task, score in row.own.items() if task in above]
+            row.gain = math.fsum(both) / (len(both) + _DRAWN)
+        self._weights = self._ranks = None
+
+    def _settle(self, key: str, place: int) -> None:
+        """Find who holds a task after a candidate's score on it has changed."""
+        score, best = self._rows[key].counted[place], self._best[place]
+        if score > best + _EQUAL:
+            for loser in list(self._holders[place]):
+                self._drop(loser, place)
+            self._best[place] = score
+            self._hold(key, place)
+        elif score >= best - _EQUAL:
+            self._hold(key, place)
+        elif key in self._holders[place]:
+            self._drop(key, place)
+            if not self._holders[place]:  # it held it alone, by what it had counted with
+                self._best[place] = max(row.counted[place] for row in self._rows.values())
+                for other, row in self._rows.items():
+                    if row.counted[place] >= self._best[place] - _EQUAL and self._best[place] > -math.inf:
+                        self._hold(other, place)
+
+    def _hold(self, key: str, place: int) -> None:
+        self._holders[place].add(key)
+        self._holds[key] |= 1 << place
+
+    def _drop(self, key: str, place: int) -> None:
+        self._holders[place].discard(key)
+        self._holds[key] &= ~(1 << place)
 
     @property
     def _rank(self) -> dict[str, tuple[float, int, int]]:
-        """By what candidates are ranked: mean, number of scores, shortness. A newcomer may change everyone's (`comparable`)."""
-        if not self._known:
-            found = comparable([scores for scores, _ in self._rows.values()])
-            self._known = {key: (*one, short) for one, (key, (_, short)) in zip(found, self._rows.items(), strict=True)}
-        return self._known
+        """By what candidates are ranked: worth, shortness, and who came first."""
+        if self._ranks is None:
+            worth: dict[str, float] = {}
+            for key, row in self._rows.items():  # parents come before their children
+                if row.parent is None:
+                    worth[key] = fmean(row.own.values()) if row.own else -math.inf
+                else:
+                    worth[key] = worth[row.parent] + row.gain
+            self._ranks = {key: (round(worth[key], 9), row.short, -row.order) for key, row in self._rows.items()}
+        return self._ranks
 
     def weights(self) -> dict[str, int]:
         """Return how many tasks each parent holds. Left out: who holds nothing that a better (or shorter) one does not."""
-        kept, rank = dict[str, int](), self._rank
-        for key in sorted((k for k, bits in self._holds.items() if bits), key=lambda k: (rank[k], k), reverse=True):
-            if not any(self._holds[key] & ~bits == 0 for bits in kept.values()):
-                kept[key] = self._holds[key]
-        return {key: bits.bit_count() for key, bits in kept.items()}
+        if self._weights is None:
+            kept, rank = dict[str, int](), self._rank
+            for key in sorted((k for k, bits in self._holds.items() if bits), key=lambda k: rank[k], reverse=True):
+                if not any(self._holds[key] & ~bits == 0 for bits in kept.values()):
+                    kept[key] = self._holds[key]
+            self._weights = {key: bits.bit_count() for key, bits in kept.items()}
+        return self._weights
+
+    def holds(self, key: str) -> int:
+        """Return which tasks a candidate holds: an integer, a bit a task."""
+        return self._holds[key]
 
     def draw(self, draws: Random) -> str:
-        """Draw a parent in proportion to the tasks it holds; the best by mean where nobody holds any."""
+        """Draw a parent in proportion to the tasks it holds; the best where nobody holds any."""
         weights = self.weights()
-        if not weights:
-            rank = self._rank
-            return max(rank, key=lambda key: (rank[key], key))
-        return draws.choices(list(weights), list(weights.values()))[0]
+        return draws.choices(list(weights), list(weights.values()))[0] if weights else self.best()
 
     def best(self) -> str:
-        """Return the best by mean; of equals who has more scores, then the shorter."""
-        return self.ranked()[0]
+        """Return the best by worth; of equals the shorter, then the earlier."""
+        rank = self._rank
+        return max(rank, key=lambda key: rank[key])
 
     def ranked(self) -> list[str]:
         """Return all, in the order of `best`."""
         rank = self._rank
-        return sorted(rank, key=lambda key: (*(-part for part in rank[key]), key))
+        return sorted(rank, key=lambda key: rank[key], reverse=True)
+
+    def worth(self, key: str) -> float:
+        """Return the estimate of a candidate's mean score over the tasks; -infinity where none of its line has a score."""
+        return self._rank[key][0]
 
     def mean(self, key: str) -> float:
-        """Return a candidate's mean, comparable with the others' (see `comparable`); -infinity where it has no score."""
-        return self._rank[key][0]
+        """Return a candidate's plain mean over the tasks it was scored on; -infinity where there is none."""
+        own = self._rows[key].own
+        return fmean(own.values()) if own else -math.inf

@@ -1,31 +1,36 @@
 """The ledger: every score that a search has paid for, and what is left to pay with.
 
 A score is bought once: what is asked for is looked up by content (texts, task, repeat; model and sampling are the scorer's
-identity), and only what is owed goes to the scorer, many candidates in one batch. A batch is one "rollouts" event, written
-before anything uses it, so a killed search pays for nothing twice. The budget of rollouts is hard: a request that does not
+identity), and only what is owed goes to the scorer. A batch is one "rollouts" event, answers and traces included, written
+before anything uses it, so a killed search pays for nothing twice. The budget is hard (`budget.py`): a request that does not
 fit is refused whole, before anything is spent.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from statistics import fmean
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run
+from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
+from scrutable.evolve.budget import Budget, Exhausted, Limits, tokens_of
 from scrutable.measure.answers import chunks
+
+__all__ = ["Cell", "CellKey", "Exhausted", "Keyed", "Ledger", "Limits", "Scorer"]
 
 Keyed = tuple[str, Task]
 """A task with its key."""
+CellKey = tuple[str, str, int]
+"""What a score is looked up by: candidate's key, task's key, repeat."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One thing to score: a candidate on a task, for the `repeat`-th time. `candidate_key` and `key` are the two's keys."""
 
@@ -35,10 +40,15 @@ class Cell:
     task: Task
     repeat: int = 0
 
+    @property
+    def place(self) -> CellKey:
+        """What its score is looked up by."""
+        return self.candidate_key, self.key, self.repeat
+
 
 @runtime_checkable
 class Scorer(Protocol):
-    """What a search maximises."""
+    """What a search maximises. One that can bound a call's cost has `most(cells) -> Usage` too."""
 
     @property
     def identity(self) -> str:
@@ -54,83 +64,143 @@ class Scorer(Protocol):
         ...
 
 
-class Exhausted(Exception):
-    """The budget does not allow what was asked for; says which budget."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may be spent. Rollouts are hard; tokens and seconds are looked at between batches.
-
-    reserved: rollouts beyond these that are kept back for later, to be told where these do not suffice.
-    """
-
-    rollouts: int
-    tokens: int | None = None
-    seconds: float | None = None
-    reserved: int = 0
-
-
 class Ledger:
-    """Asks the scorer for what is owed, remembers all that was scored, and refuses what is over the limits."""
+    """Knows all that was scored and what is owed; buys a batch; refuses what is over the limits.
+
+    `buy` may be called from any thread; all else belongs to the thread that searches.
+    """
 
     def __init__(self, run: Run, scorer: Scorer, limits: Limits, *, batch: int = 256, repeats: int = 1) -> None:
         self.run = run
-        self.limits = limits
+        self.budget = Budget(limits)
         self.repeats = repeats
-        self.spent = 0
         self.unscored = 0
         self.why = ""  # the first of these has no score
-        self.usage = Usage()
+        self.rewards: set[float] = set()
+        self.batch = batch
         self._scorer, self._identity = scorer, scorer.identity
-        self._batch = batch
-        self._cells: dict[tuple[str, str], list[Rollout]] = {}
+        self._cells: dict[tuple[str, str], dict[int, Rollout]] = {}
+        self._tokens: dict[CellKey, int] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """What may be spent."""
+        return self.budget.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.budget.limits = limits
+
+    @property
+    def spent(self) -> int:
+        """Rollouts paid for."""
+        return self.budget.rollouts
 
     @property
     def left(self) -> int:
         """Rollouts that may still be bought."""
-        return self.limits.rollouts - self.spent
+        return self.budget.left
 
-    def owed(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> list[Cell]:
+    @property
+    def usage(self) -> Usage:
+        """What everything cost so far."""
+        return self.budget.usage
+
+    def owed(self, candidates: Iterable[Candidate], tasks: Sequence[Keyed], repeats: int | None = None) -> list[Cell]:
         """Return the cells of these candidates on these tasks that are not scored yet, each once."""
-        found: dict[tuple[str, str, int], Cell] = {}
+        found: dict[CellKey, Cell] = {}
+        most = self.repeats if repeats is None else repeats
         for candidate in candidates:
             name = candidate.key
             for key, task in tasks:
-                for repeat in range(len(self._cells.get((name, key), ())), self.repeats):
-                    found[name, key, repeat] = Cell(candidate, name, key, task, repeat)
+                known = self._cells.get((name, key), {})
+                for repeat in range(most):
+                    if repeat not in known:
+                        found[name, key, repeat] = Cell(candidate, name, key, task, repeat)
         return list(found.values())
 
-    def ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> None:
-        """Make sure that each candidate is scored on each task.
+    def ask(self, candidates: Iterable[Candidate], tasks: Sequence[Keyed]) -> None:
+        """Make sure that each candidate is scored on each task, now.
 
-        Errors: Exhausted when that does not fit the limits (then nothing is spent on it, or, for tokens and seconds,
-        what was spent is kept); UserError of the scorer, and when of a first batch nothing can be scored (it is not
-        written down: what is wrong can be mended outside).
+        Errors: Exhausted when that does not fit the limits (of rollouts: nothing is spent; of others: what was spent is
+        kept); UserError of the scorer, and when of a first batch nothing can be scored (it is not written down: what is
+        wrong can be mended outside).
         """
         owed = self.owed(candidates, tasks)
-        if len(owed) > self.left:
-            kept = f" ({self.limits.reserved} more are reserved for the end)" if self.limits.reserved else ""
-            most = self.limits.rollouts
-            raise Exhausted(f"the next {len(owed)} rollouts do not fit: of {most}, {self.spent} are spent{kept}")
-        for part in chunks(owed, self._batch):
-            self._within_limits()
-            place = f"rollouts/{digest_of([self._identity, [[c.candidate_key, c.key, c.repeat] for c in part]])}"
-            event = self.run.once(place, "rollouts", partial(self._scored, part, self.run.seed_of(place)))
-            self.pay(event.cost)
-            self.spent += len(part)
-            for cell, given in zip(part, event.payload["rollouts"], strict=True):
-                self._remember(cell, Rollout.model_validate(given))
+        why = self.budget.refusal(len(owed), Usage())
+        if why and owed:
+            raise Exhausted(why)
+        for part in chunks(owed, self.batch):
+            most = self.most(part)
+            self.budget.hold(len(part), most)
+            try:
+                event = self.buy(part)
+            finally:
+                self.budget.free(len(part), most)
+            self.take(part, event)
+
+    def most(self, cells: Sequence[Cell]) -> Usage:
+        """Return the most that a call for these cells can cost; nothing where the scorer cannot say."""
+        known = getattr(self._scorer, "most", None)
+        if known is None or (self.limits.tokens is None and self.limits.money is None):
+            return Usage()
+        bound: Usage = known(cells)
+        return bound
+
+    def place(self, cells: Sequence[Cell]) -> str:
+        """Return the key of the event that holds the scores of exactly these cells."""
+        return f"rollouts/{digest_of([self._identity, [list(cell.place) for cell in cells]])}"
+
+    def buy(self, cells: Sequence[Cell]) -> Event:
+        """Score cells in one call, and write the event; or return the one that stands. Errors: UserError of the scorer."""
+        place = self.place(cells)
+        done = self.run.get(place)
+        if done is not None:
+            return done
+        seed, start = self.run.seed_of(place), time.perf_counter()
+        rollouts = self._scorer.score(cells, seed)
+        if len(cells) > 1 and self.unscored == self.spent and all(one.score.value is None for one in rollouts):
+            raise UserError(
+                f"none of the first {len(cells)} answers could be scored ({_why(rollouts[0])}): mend that first"
+            )
+        # What a rollout cost is the event's, and no part of what happened.
+        cost = reduce(add, (one.usage for one in rollouts), Usage())
+        cost = cost.model_copy(update={"seconds": time.perf_counter() - start})
+        bare = [
+            one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in rollouts
+        ]
+        names = sorted({cell.candidate_key for cell in cells})
+        payload = {"candidates": names, "seed": seed, "rollouts": bare}
+        return self.run.append(place, "rollouts", payload, cost=cost)
+
+    def take(self, cells: Sequence[Cell], event: Event) -> None:
+        """Take the scores of an event into memory, and pay for them."""
+        each = -(-tokens_of(event.cost) // len(cells))
+        for cell, given in zip(cells, event.payload["rollouts"], strict=True):
+            self._remember(cell, Rollout.model_validate(given))
+            self._tokens[cell.place] = each
+        self.budget.pay(len(cells), event.cost)
 
     def _remember(self, cell: Cell, rollout: Rollout) -> None:
-        self._cells.setdefault((cell.candidate_key, cell.key), []).append(rollout)
-        if rollout.score.value is None:
+        self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = rollout
+        value = rollout.score.value
+        if value is None:
             self.unscored += 1
             self.why = self.why or _why(rollout)
+        else:
+            self.rewards.add(value)
 
     def pay(self, usage: Usage) -> None:
         """Add what something else cost (a reflection)."""
-        self.usage += usage
+        self.budget.pay(0, usage)
+
+    def knows(self, place: CellKey) -> bool:
+        """Whether a cell was scored (or could not be)."""
+        return place[2] in self._cells.get(place[:2], {})
+
+    def tokens(self, place: CellKey) -> int:
+        """Return the tokens that a cell cost: its share of its batch, rounded up."""
+        return self._tokens.get(place, 0)
 
     def rollout(self, candidate: str, task: str) -> Rollout:
         """Return the first rollout of a cell that was asked for."""
@@ -138,40 +208,13 @@ class Ledger:
 
     def value(self, candidate: str, task: str) -> float | None:
         """Return the mean score of a candidate on a task over its repeats; None where it has none."""
-        values = [r.score.value for r in self._cells.get((candidate, task), ()) if r.score.value is not None]
+        found = sorted(self._cells.get((candidate, task), {}).items())  # in one order, whichever came first
+        values = [one.score.value for _, one in found if one.score.value is not None]
         return fmean(values) if values else None
-
-    @property
-    def rewards(self) -> set[float]:
-        """All different scores that were given so far."""
-        scores = (one.score.value for cell in self._cells.values() for one in cell)
-        return {score for score in scores if score is not None}
 
     def column(self, candidate: str, tasks: Sequence[Keyed]) -> list[float | None]:
         """Return a candidate's scores on the tasks, in their order."""
         return [self.value(candidate, key) for key, _ in tasks]
-
-    def _within_limits(self) -> None:
-        tokens = self.usage.prompt_tokens + self.usage.answer_tokens
-        if self.limits.tokens is not None and tokens >= self.limits.tokens:
-            raise Exhausted(f"the budget of {self.limits.tokens} tokens is spent")
-        if self.limits.seconds is not None and self.usage.seconds >= self.limits.seconds:
-            raise Exhausted(f"the budget of {self.limits.seconds:g} seconds is spent")
-
-    def _scored(self, part: Sequence[Cell], seed: int) -> tuple[dict[str, Any], Usage]:
-        """Score one batch; return the event's payload and cost. What a rollout cost is the event's, and no part of it."""
-        start = time.perf_counter()
-        rollouts = self._scorer.score(part, seed)
-        if len(part) > 1 and self.unscored == self.spent and all(one.score.value is None for one in rollouts):
-            raise UserError(
-                f"none of the first {len(part)} answers could be scored ({_why(rollouts[0])}): mend that first"
-            )
-        cost = reduce(add, (one.usage for one in rollouts), Usage())
-        cost = cost.model_copy(update={"seconds": time.perf_counter() - start})
-        bare = [
-            one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in rollouts
-        ]
-        return {"candidates": sorted({cell.candidate_key for cell in part}), "seed": seed, "rollouts": bare}, cost
 
 
 def _why(rollout: Rollout) -> str:

@@ -19,8 +19,8 @@ FEW = 40
 """With fewer search tasks than this the same ones are shown and decide."""
 ENOUGH = 10
 """With fewer tasks than this a final score is told with a warning."""
-END = 12
-"""How often a keep task is paid for at the end, about: finalists, starts, sentences removed twice, the final score."""
+END = 4
+"""How often a keep task is paid for at the end, about: most of what is chosen among is decided on few, the rest is the score."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
-from scrutable.evolve.children import Show
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
 from scrutable.evolve.finish import Worth
+from scrutable.evolve.proposals import Show
 from scrutable.evolve.reflection import Item, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
@@ -49,7 +49,7 @@ class DistillConfig(Config):
     evidence: int = Field(default=3, ge=0, le=8, description="tasks shown with each claim")
     batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
     search: EvolveConfig = Field(
-        default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=4),
+        default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=16),
         description="how it is searched; a rollout is one forward pass here, its target, repeats and least are the lens's",
     )
     memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)

@@ -1,0 +1,286 @@
+"""A proposal: one parent, one reflection on its answers, the children that come of it, and the test of the best of them.
+
+Written as a generator: it asks for rollouts or for a reflection, and is gone on with when they are there, so that many
+proposals are under way at once and none waits for another. All that it decides rests on what was known when it began and on
+what it asked for itself: so it comes to the same whatever else is under way, and whenever its results come.
+
+Children are screened together on few tasks (successive halving: Jamieson & Talwalkar, arXiv 1502.07943), which promises
+nothing; the best must then beat its parent on other tasks by a test that looks after every few of them and keeps its rate of
+false accepts (`core/sequential.py`). No task that the writer was shown here screens or tests what it wrote.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from random import Random
+
+import numpy as np
+
+from scrutable.core.records import Candidate, Rollout, Task
+from scrutable.core.sequential import Standard, flip_test
+from scrutable.core.stats import comparable, complete
+from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
+from scrutable.evolve.reflection import Item, Proposal
+from scrutable.evolve.sentences import added, length, sentences
+
+Show = Callable[[Task, Rollout], Item]
+
+
+def show_rollout(task: Task, rollout: Rollout) -> Item:
+    """Show a writer what a rollout was: the answer, its score, and the rater's words."""
+    score = rollout.score
+    return Item(prompt=task.prompt, answer=rollout.answer, score=score.value, feedback=score.feedback)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Rollouts that a proposal waits for."""
+
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Write:
+    """A reflection that a proposal waits for."""
+
+    key: str
+    parent: Candidate
+    module: str
+    items: tuple[Item, ...]
+
+
+Strand = Generator[Ask | Write, Proposal | None, "Outcome"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much a proposal may try. screen: tasks a child is screened on at a time; look: tasks between two looks of the
+    test; finalists: how many of the screened are tested."""
+
+    items: int
+    width: int
+    screen: int
+    look: int
+    finalists: int
+    compose: bool
+    repeats: int
+    whole: bool = False
+    improves: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a proposal begins with: all that is decided from what is known at that moment.
+
+    shown: tasks whose answers the writer sees; order: the tasks for screening and test, in their order; merges: children to
+    be tried that need no writing; closed: whether a text need not be tried again; others: candidates whose
+    answers to a shown task are known too.
+    """
+
+    number: int
+    parent: Candidate
+    module: str
+    shown: tuple[Keyed, ...]
+    order: tuple[Keyed, ...]
+    standard: Standard
+    merges: tuple[Candidate, ...] = ()
+    closed: Callable[[str], bool] = field(default=lambda key: False)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a child: its mean difference to its parent over `tasks` tasks, and why it was taken in or not."""
+
+    candidate: Candidate
+    accepted: bool
+    why: str
+    tasks: int = 0
+    gain: float = 0.0
+    for_good: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a proposal came to. cells: all that it asked for."""
+
+    start: Start
+    judged: tuple[Judged, ...]
+    cells: tuple[CellKey, ...]
+    proposal: Proposal
+    spent: str = ""
+
+
+class Propose:
+    """The life of a proposal: `strand` makes the generator."""
+
+    def __init__(self, start: Start, plan: Plan, ledger: Ledger, show: Show) -> None:
+        self.start, self.plan, self._ledger, self._show = start, plan, ledger, show
+        self.key = f"proposal/{start.number}"
+        self.cells: dict[CellKey, None] = {}
+        self.judged: list[Judged] = []
+        self.proposal = Proposal()
+
+    def outcome(self, spent: str = "") -> Outcome:
+        """Return what it has come to so far. spent: why it goes no further."""
+        return Outcome(self.start, tuple(self.judged), tuple(self.cells), self.proposal, spent)
+
+    def strand(self) -> Strand:
+        """Reflect, screen, test."""
+        start, plan = self.start, self.plan
+        yield self._ask([start.parent], start.shown)
+        items = self._items()
+        written = yield Write(f"reflection/{start.number}", start.parent, start.module, items)
+        self.proposal = written or Proposal()
+        field_, used = self._children(), 0
+        if plan.improves:
+            yield from self._improves(field_[:1])
+            return self.outcome()
+        while len(field_) > plan.finalists:
+            tasks = start.order[used : used + plan.screen]
+            if not tasks:
+                break
+            used += len(tasks)
+            yield self._ask([start.parent, *field_], tasks)
+            keep = max(plan.finalists, math.ceil(len(field_) / 3)) if used < len(start.order) // 4 else plan.finalists
+            ranked = self._ranked(field_, start.order[:used])
+            field_, out = ranked[:keep], ranked[keep:]
+            self._lost(out)
+        if used:
+            ahead = [one for one in field_ if self._ahead(one, start.order[:used])]
+            self._lost([one for one in field_ if one not in ahead])
+            field_ = ahead
+        yield from self._test(field_, start.order[used:])
+        return self.outcome()
+
+    # -------------------------------------------------------------------------------------------------------- children
+
+    def _items(self) -> tuple[Item, ...]:
+        """Return what the writer sees: the parent's answers, more than half of them bad ones."""
+        pairs = [(task, self._ledger.rollout(self.start.parent.key, key)) for key, task in self.start.shown]
+        draws = self._ledger.run.random(f"{self.key}/items")
+        return tuple(self._show(*pair) for pair in pick(pairs, self.plan.items, draws))
+
+    def _children(self) -> list[Candidate]:
+        """Return the children worth trying, most promising first, each text once."""
+        start, written, alone = self.start, list[Candidate](), Counter[str]()
+        parent, module = start.parent, start.module
+        for text, votes in zip(self.proposal.texts, self.proposal.votes, strict=True):
+            written.append(_child(parent, module, text, "reflection"))
+            if self.plan.compose:
+                for sentence in sentences(text):
+                    alone[sentence] += votes
+        joined = [
+            _child(parent, module, added(parent.texts[module], [sentence]), "sentence")
+            for sentence, _ in alone.most_common()
+        ]
+        mixed = chain(start.merges, *zip_longest(written, joined))
+        found: dict[str, Candidate] = {}
+        for one in mixed:
+            if one is not None and len(found) < self.plan.width:
+                key = one.key
+                if key != parent.key and not start.closed(key):
+                    found.setdefault(key, one)
+        return list(found.values())
+
+    # ------------------------------------------------------------------------------------------------ screening, test
+
+    def _ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> Ask:
+        """Return the cells wanted; those that are known already among them, since they count as this proposal's too."""
+        cells = [
+            Cell(one, name, key, task, repeat)
+            for one, name in ((one, one.key) for one in candidates)
+            for key, task in tasks
+            for repeat in range(self.plan.repeats)
+        ]
+        self.cells.update(dict.fromkeys(cell.place for cell in cells))
+        return Ask(tuple(cells))
+
+    def _lost(self, out: Sequence[Candidate]) -> None:
+        why = "lost the screening, to other texts or to its parent"
+        self.judged += [Judged(one, False, why, for_good=False) for one in out]
+
+    def _ahead(self, one: Candidate, tasks: Sequence[Keyed]) -> bool:
+        """Whether a child did better than its parent where it was screened: who did not is no use testing."""
+        child, parent = self._pair(one, tasks)
+        return bool(child.sum() > parent.sum())
+
+    def _pair(self, one: Candidate, tasks: Sequence[Keyed]) -> tuple[np.ndarray, np.ndarray]:
+        column, value = self._ledger.column, self.start.parent.key
+        child, parent = complete(column(one.key, tasks), column(value, tasks))
+        return child, parent
+
+    def _ranked(self, field_: Sequence[Candidate], tasks: Sequence[Keyed]) -> list[Candidate]:
+        """Return children, best first by mean, of equals who has more scores, then the shorter."""
+        found = comparable([self._ledger.column(one.key, tasks) for one in field_])
+
+        def rank(at: int) -> tuple[float, int, int, int]:
+            (mean, scored), one = found[at], field_[at]
+            return -round(mean, 9), -scored, length(one.texts), at
+
+        return [field_[at] for at in sorted(range(len(field_)), key=rank)]
+
+    def _test(self, children: Sequence[Candidate], tasks: Sequence[Keyed]) -> Generator[Ask, Proposal | None, None]:
+        """Compare each child with its parent, look by look, until it is decided."""
+        going, looks = list(children), {one.key: list[int]() for one in children}
+        for used in range(self.plan.look, len(tasks) + self.plan.look, self.plan.look):
+            if not going:
+                return
+            yield self._ask([self.start.parent, *going], tasks[used - self.plan.look : used])
+            still = []
+            for one in going:
+                child, parent = self._pair(one, tasks[:used])
+                if child.size and child.size not in looks[one.key]:
+                    looks[one.key].append(child.size)
+                verdict = self._verdict(one, child - parent, looks[one.key], len(tasks))
+                if verdict == "undecided" and used < len(tasks):
+                    still.append(one)
+                else:
+                    gain = float((child - parent).mean()) if child.size else 0.0
+                    better = verdict == "better"
+                    told = "better than its parent" if better else "not shown to be better than its parent"
+                    self.judged.append(
+                        Judged(one, better, f"{told}: {gain:+.3g} on {child.size} tasks", child.size, gain)
+                    )
+                    if better and self.plan.whole:
+                        yield self._ask([one], tasks)
+            going = still
+
+    def _verdict(self, one: Candidate, differences: np.ndarray, looks: Sequence[int], planned: int) -> str:
+        if not differences.size:
+            return "undecided"
+        rng = self._ledger.run.rng(f"{self.key}/test/{one.key}")
+        return flip_test(differences, looks, planned, self.start.standard, rng)
+
+    def _improves(self, children: Sequence[Candidate]) -> Generator[Ask, Proposal | None, None]:
+        """Take a child in when its sum on the shown tasks is above its parent's: the reference's gate, for comparison."""
+        for one in children:
+            yield self._ask([one], self.start.shown)
+            child, parent = self._pair(one, self.start.shown)
+            gain = float((child - parent).mean()) if child.size else 0.0
+            told = f"{'better' if gain > 0 else 'no better'} than its parent on what was shown: {gain:+.3g}"
+            if gain > 0 and self.plan.whole:
+                yield self._ask([one], self.start.order)
+            self.judged.append(Judged(one, gain > 0, told, child.size, gain))
+
+
+def _child(parent: Candidate, module: str, text: str, origin: str) -> Candidate:
+    return Candidate(texts={**parent.texts, module: text}, parents=(parent.key,), origin=origin)
+
+
+def pick(rollouts: Sequence[tuple[Task, Rollout]], count: int, draws: Random) -> list[tuple[Task, Rollout]]:
+    """Draw `count` scored rollouts to show: more than half from the worst third, the rest from the best, shuffled."""
+    scored = [pair for pair in rollouts if pair[1].score.value is not None]
+    draws.shuffle(scored)  # of equals, any
+    scored.sort(key=lambda pair: pair[1].score.value or 0.0)
+    bad = min(len(scored), (count + 1) // 2)
+    worst = scored[: max(bad, len(scored) // 3)]
+    chosen = draws.sample(worst, bad)
+    rest = [pair for pair in scored if pair not in chosen]
+    good = min(len(rest), count - bad)
+    chosen += draws.sample(rest[len(rest) - max(good, len(scored) // 3) :], good) if good else []
+    draws.shuffle(chosen)
+    return chosen

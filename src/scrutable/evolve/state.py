@@ -1,0 +1,219 @@
+"""The state of a search: who is accepted, what is known of them, and what a proposal begins with.
+
+It changes only by commits, one proposal at a time in a given order; scores of proposals still under way are not in it. So
+what a proposal begins with depends on how many commits came before it, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from scrutable.core.accounts import Interval
+from scrutable.core.journal import Run
+from scrutable.core.records import Candidate
+from scrutable.core.sequential import Standard
+from scrutable.core.stats import bootstrap_mean
+from scrutable.evolve.budget import tokens_of
+from scrutable.evolve.front import Front
+from scrutable.evolve.ledger import CellKey, Keyed, Ledger
+from scrutable.evolve.parts import Parts
+from scrutable.evolve.proposals import Judged, Outcome, Start
+from scrutable.evolve.sentences import added, length, sentences
+
+_LOST = 2  # so often may a text lose a screening before it is tried no more
+_PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
+_ENOUGH = 16  # tasks from which on a plain mean may reach the target
+
+
+class State:
+    """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so."""
+
+    def __init__(self, ledger: Ledger, parts: Parts, explore: int) -> None:
+        self.run: Run = ledger.run
+        self.ledger, self.parts = ledger, parts
+        self.front = Front([key for key, _ in parts.pool])
+        self.accepted: dict[str, Candidate] = {}
+        self.commits = 0
+        self._explore = explore
+        self._scores: dict[str, dict[str, float]] = {}
+        self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
+        self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
+        self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
+        self._pool = dict(parts.pool)
+        self._tokens = 0
+        self._orders: dict[str, list[Keyed]] = {}
+
+    # ---------------------------------------------------------------------------------------------------------- begin
+
+    def begin(self, number: int, standard: Standard, compose: bool) -> Start:
+        """Return what proposal `number` begins with."""
+        draws = self.run.random(f"proposal/{number}/parent")
+        parent = self.accepted[self.front.draw(draws)]
+        module = draws.choice(sorted(parent.texts))
+        shown = self._shown(parent, number)
+        names = {key for key, _ in shown}
+        order = [pair for pair in self._order(parent.key) if pair[0] not in names]
+        if len(order) < max(8, len(self.parts.pool) // 4):  # so few tasks that the shown ones must decide too
+            order += [pair for pair in shown if pair[0] in self._pool]
+        seen = self.commits
+        return Start(
+            number=number,
+            parent=parent,
+            module=module,
+            shown=shown,
+            order=tuple(order),
+            standard=standard,
+            merges=tuple(self._merges(parent)) if compose else (),
+            closed=lambda key: self._is_closed(key, seen),
+        )
+
+    def _order(self, parent: str) -> list[Keyed]:
+        """Return the pool in the order in which this parent's children are tried: all of them alike, so that it is paid once."""
+        if parent not in self._orders:
+            order = list(self.parts.pool)
+            self.run.random(f"order/{parent}").shuffle(order)
+            self._orders[parent] = order
+        return self._orders[parent]
+
+    def _shown(self, parent: Candidate, number: int) -> tuple[Keyed, ...]:
+        """Return the tasks whose answers the writer sees: those that are paid for and were seen least, else from the far end."""
+        have = self._scores.get(parent.key, {})
+        order = list(reversed(self._order(parent.key)))
+        order += [pair for pair in self.parts.shown if pair[0] not in self._pool]
+        known = [pair for pair in order if pair[0] in have]
+        if len(known) < min(self._explore, len(order)):
+            known += [pair for pair in order if pair[0] not in have]
+        rank = {pair[0]: place for place, pair in enumerate(known)}
+        known.sort(key=lambda pair: (self._seen.get((parent.key, pair[0]), 0), pair[0] not in have, rank[pair[0]]))
+        return tuple(known[: self._explore])
+
+    def _merges(self, parent: Candidate) -> Iterable[Candidate]:
+        """Return the parent with what helped another, where they have parted: each holds tasks that the other does not."""
+        own = self.front.holds(parent.key)
+        least = max(1, round(_PARTED * len(self.parts.pool)))
+        for key in self.front.weights():
+            theirs = self.front.holds(key)
+            apart = min((own & ~theirs).bit_count(), (theirs & ~own).bit_count())
+            if key != parent.key and apart >= least:
+                texts = self._joined(parent, self.accepted[key])
+                if texts != parent.texts:
+                    yield Candidate(texts=texts, parents=(parent.key, key), origin="merge")
+
+    def _joined(self, one: Candidate, other: Candidate) -> dict[str, str]:
+        """Return the first's texts with what helped the other: of a program whole texts, by common ancestor; else sentences."""
+        if len(one.texts) > 1:
+            above = self._line(one)
+            base = next((self.accepted[key] for key in self._line(other) if key in above), None)
+            if base is not None:
+                theirs = {name for name, text in other.texts.items() if text != base.texts[name]}
+                mine = {name for name, text in one.texts.items() if text != base.texts[name]}
+                if theirs - mine:
+                    return {name: other.texts[name] if name in theirs - mine else t for name, t in one.texts.items()}
+        return {name: added(text, self._helpful(other, name)) for name, text in one.texts.items()}
+
+    def _helpful(self, candidate: Candidate, module: str) -> list[str]:
+        """Return the sentences of a candidate's text that came into its line with a gain, or were there at the start."""
+        kept: list[str] = []
+        for key in reversed(self._line(candidate)):
+            step = self.accepted[key]
+            kept += [one for one in sentences(step.texts[module]) if one not in kept]
+        return [one for one in kept if one in sentences(candidate.texts[module])]
+
+    def _line(self, candidate: Candidate) -> list[str]:
+        """Return the keys from a candidate up to where its line began."""
+        line = [candidate.key]
+        while (above := self.accepted[line[-1]].parents[:1]) and above[0] in self.accepted and above[0] not in line:
+            line.append(above[0])
+        return line
+
+    def _is_closed(self, key: str, seen: int) -> bool:
+        return sum(at < seen for at in self._closed.get(key, ())) >= _LOST
+
+    # --------------------------------------------------------------------------------------------------------- commit
+
+    def commit(self, outcome: Outcome) -> int:
+        """Take in what a proposal came to; return how many rollouts it is charged (those that no earlier one was)."""
+        start = outcome.start
+        charged = self._charge(outcome.cells)
+        reflection = self.run.get(f"reflection/{start.number}")
+        self._tokens += tokens_of(reflection.cost) if reflection else 0
+        for task, _ in start.shown:
+            self._seen[start.parent.key, task] = self._seen.get((start.parent.key, task), 0) + 1
+        touched = {name for name, _, _ in outcome.cells}
+        for name in sorted(touched):
+            self._scores.setdefault(name, {})
+        for name, task, _ in outcome.cells:
+            value = self.ledger.value(name, task)
+            if value is not None and task in self._pool:
+                self._scores[name][task] = value
+        for name in sorted(touched & self.accepted.keys()):
+            self.front.score(name, self._scores[name])
+        for one in outcome.judged:
+            self._judge(one, start)
+        self.commits += 1
+        return charged
+
+    def take_in(self, one: Candidate, parent: str | None, cells: Sequence[CellKey] = ()) -> None:
+        """Accept a candidate with the scores that are known of it."""
+        self._charge(cells)
+        for name, task, _ in cells:
+            value = self.ledger.value(name, task)
+            if value is not None and task in self._pool:
+                self._scores.setdefault(name, {})[task] = value
+        key = one.key
+        if key not in self.accepted:
+            self.accepted[key] = one
+            if parent is None:
+                self._closed[key] = [-1] * _LOST
+            self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))
+
+    def _judge(self, one: Judged, start: Start) -> None:
+        key = one.candidate.key
+        self._closed.setdefault(key, []).extend([self.commits] * (_LOST if one.for_good else 1))
+        if one.accepted and key not in self.accepted:
+            parent = start.parent.key if start.parent.key in self.front else None
+            self.take_in(one.candidate, parent)
+
+    def _charge(self, cells: Sequence[CellKey]) -> int:
+        fresh = [cell for cell in dict.fromkeys(cells) if cell not in self._paid]
+        self._paid.update(dict.fromkeys(fresh, self.commits))
+        self._tokens += sum(self.ledger.tokens(cell) for cell in fresh)
+        return len(fresh)
+
+    def fresh(self, cells: Iterable[CellKey], seen: int) -> int:
+        """Return how many of these cells were not charged by the first `seen` commits."""
+        return sum(self._paid.get(cell, seen) >= seen for cell in cells)
+
+    # ---------------------------------------------------------------------------------------------------------- looks
+
+    @property
+    def charged(self) -> tuple[int, int]:
+        """Rollouts and tokens that commits were charged."""
+        return len(self._paid), self._tokens
+
+    @property
+    def best(self) -> str:
+        """The key of the best candidate."""
+        return self.front.best()
+
+    def reached(self, target: float | None) -> bool:
+        """Whether the best candidate's plain mean reaches the target, on enough tasks."""
+        if target is None:
+            return False
+        best = self.best
+        scored = len(self._scores.get(best, {}))
+        return scored >= min(_ENOUGH, len(self._pool)) and self.front.mean(best) >= target
+
+    def spread(self) -> float:
+        """Return the range of the accepted candidates' scores: those of bad texts may lie anywhere."""
+        known = [value for key in self.accepted for value in self._scores.get(key, {}).values()]
+        return max(known) - min(known) if known else 0.0
+
+    def scores(self, key: str) -> Mapping[str, float]:
+        """Return a candidate's scores on the pool, by task."""
+        return self._scores.get(key, {})
+
+    def mean(self, key: str, place: str) -> Interval | None:
+        """Return a text's mean on what of the pool it was scored on, with an interval."""
+        known = list(self._scores.get(key, {}).values())
+        return bootstrap_mean(known, rng=self.run.rng(f"{place}/mean")) if known else None
