@@ -118,10 +118,15 @@ def _compared(
     return "not better", differences
 
 
-def _pruned(ledger: Ledger, best: Candidate, tasks: Sequence[Keyed], rule: Rule, notes: list[str]) -> Candidate:
+def _strict(standard: Standard) -> Standard:
+    """Return the standard by which a sentence stays."""
+    return replace(standard, false_accept=min(0.05, standard.false_accept))
+
+
+def _pruned(
+    ledger: Ledger, best: Candidate, tasks: Sequence[Keyed], rule: Rule, notes: list[str], kept: int
+) -> Candidate:
     """Remove sentence by sentence, the least useful first, until the text is shown to be worse without any that is left."""
-    strict = replace(rule, standard=replace(rule.standard, false_accept=0.05))
-    kept = 2 * len(tasks) * ledger.repeats
     while True:
         idle = list[tuple[float, int, str, Candidate]]()
         for removal in removals(best.texts):
