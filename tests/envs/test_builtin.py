@@ -4,7 +4,8 @@ from statistics import fmean
 
 import pytest
 
-from scrutable.envs.builtin import RECIPES, SIZES, BuiltinEnv, parses
+from scrutable.envs.builtin import SIZES, BuiltinEnv, parses
+from scrutable.envs.recipes import RECIPES
 from scrutable.world import answers, grammar
 from scrutable.world.rules import Rule, all_rules
 
