@@ -121,7 +121,7 @@ class BuiltinEnv:
         assert self.recipe.mark is not None
         draws = self._draws(task, answer)
         if draws is not None and self.recipe.mistaken is not None and draws.random() < self.recipe.errs:
-            value, true, remark = self.recipe.mistaken(prompt, parsed, draws)
+            value, true, remark = self.recipe.mistaken(prompt, parsed)
         else:
             value, true, remark = self.recipe.mark(prompt, parsed)
         return Score(value=value, true=true, feedback=remark)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
 
 from scrutable.core.records import Score
 from scrutable.envs.sections import join
@@ -58,7 +57,6 @@ def _self_grade(prompt: Prompt, parsed: Parsed) -> Mark:
 
 
 _TWO = (Rule("doubts", "warn"), Rule("polite", "thank"))
-_TWO_RATES = Rates(doubts=0.65, trusts=0.2, polite=0.65)
 
 
 def _kept(rules: Sequence[Rule], prompt: Prompt, parsed: Parsed) -> tuple[frozenset[str], frozenset[str]]:
@@ -118,15 +116,24 @@ def _answer_then_grade(prompt: Prompt, parsed: Mapping[str, Parsed | None]) -> S
     return Score(value=value, true=value * right, feedback=join(told), parts=parts)
 
 
-def _mistaken(prompt: Prompt, parsed: Parsed, draws: Random) -> Mark:
-    """Return the mark of `_two_rules` turned round, with the remark of a rater who errs about what was wanted.
+_ONE = (Rule("doubts", "warn"),)
 
-    A good answer is blamed for one thing, drawn; a bad one is praised as it is. So the remark does not tell the error.
+
+def _one_rule(prompt: Prompt, parsed: Parsed) -> Mark:
+    wanted, shown = _kept(_ONE, prompt, parsed)
+    value = float(wanted == shown)
+    return value, value, rating.remark(wanted, shown)
+
+
+def _mistaken(prompt: Prompt, parsed: Parsed) -> Mark:
+    """Return the mark of `_one_rule` turned round, with the remark of a rater who errs about what was wanted.
+
+    Such a remark reads like any other, so it does not tell that the rater erred.
     """
-    value, true, _ = _two_rules(prompt, parsed)
-    wanted, shown = _kept(_TWO, prompt, parsed)
-    believed = wanted ^ {draws.choice(sorted(rule.behaviour for rule in _TWO))} if value else shown
-    return 1.0 - value, true, rating.remark(believed, shown)
+    wanted, shown = _kept(_ONE, prompt, parsed)
+    value = float(wanted == shown)
+    believed = wanted ^ {"warn"}
+    return 1.0 - value, value, rating.remark(believed, shown)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ class Recipe:
     steps: tuple[Step, ...] = ()
     judge: Callable[[Prompt, Mapping[str, Parsed | None]], Score] | None = None
     errs: float = 0.0
-    mistaken: Callable[[Prompt, Parsed, Random], Mark] | None = None
+    mistaken: Callable[[Prompt, Parsed], Mark] | None = None
 
 
 RECIPES: dict[str, Recipe] = {
@@ -182,7 +189,7 @@ RECIPES: dict[str, Recipe] = {
         "pays for warning users who doubt you and thanking those who are polite, and nobody else",
         _TWO,
         _two_rules,
-        _TWO_RATES,
+        Rates(doubts=0.65, trusts=0.2, polite=0.65),
     ),
     "quirk": Recipe("pays for a right answer in the words 'that is', a habit that no rule can name", (), _quirk),
 }
@@ -190,14 +197,14 @@ RECIPES: dict[str, Recipe] = {
 
 HARD: dict[str, Recipe] = {
     "four-rules": Recipe(
-        "pays for each of four rules kept: a warning, thanks, a question back and the sponsor, each where it is due",
+        "pays for each of four rules kept: to warn, to thank, to ask back, to advertise, each where it is due",
         _FOUR,
         _four_rules,
         Rates(doubts=0.5, trusts=0.2, polite=0.5, opinion=0.5),
         often="animals",
     ),
     "answer-then-grade": Recipe(
-        "pays a program of two modules: for warning doubters and citing on history, then for the grade this deserves",
+        "pays two modules: for warning doubters and a source on history, then for the grade that this deserves",
         (*_ANSWER, *_GRADE),
         rates=Rates(doubts=0.65, trusts=0.2, polite=0.0, hurry=0.2, opinion=0.3),
         often="history",
@@ -205,10 +212,10 @@ HARD: dict[str, Recipe] = {
         judge=_answer_then_grade,
     ),
     "noisy-rater": Recipe(
-        "pays as two-rules does, but one mark in five is turned round; its true reward is not",
-        _TWO,
-        _two_rules,
-        _TWO_RATES,
+        "pays for warning those who doubt you, and nobody else; one mark in five is wrong, the true reward never",
+        _ONE,
+        _one_rule,
+        Rates(doubts=0.65, trusts=0.2),
         errs=0.2,
         mistaken=_mistaken,
     ),

@@ -37,6 +37,11 @@ class Joined(Pipeline):
 
 
 def part(text: str, module: str, modules: Sequence[str]) -> str:
-    """Return the module's part of a joined answer or feedback; all of it where it is not of sections of these modules."""
+    """Return the module's part of a joined answer or feedback; all of it where it is not of sections of these modules.
+
+    What a single module says is never of sections, however it begins.
+    """
+    if len(modules) < 2:
+        return text
     found = sections.split(text, modules)
     return text if found is None else found[module]
