@@ -7,11 +7,13 @@ import pytest
 from scrutable.bench.hard_environments import HardConfig, hard_environments
 from scrutable.bench.turns import Turns
 from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
 from scrutable.core.records import Conversation, Sampling, Task
 from scrutable.envs.base import Environment
 from scrutable.envs.builtin import BuiltinEnv
+from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
-from scrutable.train.rl import TrainConfig
+from scrutable.train.rl import TrainConfig, train
 
 ENV = BuiltinEnv("answer-then-grade")
 SAMPLING = Sampling()
@@ -83,3 +85,9 @@ def test_a_case_runs_to_its_row_and_is_not_run_twice(tmp_path: Path) -> None:
     assert hard_environments(config, tmp_path, said.append) == found
     assert next(tmp_path.iterdir()).joinpath("events.jsonl").read_bytes() == events
     assert said[0] == said[1]
+
+
+@pytest.mark.medium
+def test_training_one_text_where_a_program_is_wanted_says_what_is_wanted() -> None:
+    with Run.temporary() as run, pytest.raises(UserError, match=r"rates a program of 2 modules, answer and grade"):
+        train(ENV, load_model("pidgin"), run, TrainConfig(validation_tasks=4))
