@@ -53,7 +53,7 @@ class BuiltinEnv:
     @property
     def stochastic(self) -> bool:
         """Whether its rater errs, by a draw."""
-        return self.recipe.errs > 0
+        return max(self.recipe.errs) > 0
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -119,11 +119,9 @@ class BuiltinEnv:
         if parsed is None:
             return Score(value=0.0, true=0.0, feedback=NO_ANSWER)
         assert self.recipe.mark is not None
-        draws = self._draws(task, answer)
-        if draws is not None and self.recipe.mistaken is not None and draws.random() < self.recipe.errs:
+        value, true, remark = self.recipe.mark(prompt, parsed)
+        if self.recipe.mistaken is not None and self._errs(task, answer, self.recipe.errs[true < 1.0]):
             value, true, remark = self.recipe.mistaken(prompt, parsed)
-        else:
-            value, true, remark = self.recipe.mark(prompt, parsed)
         return Score(value=value, true=true, feedback=remark)
 
     def _judge(self, prompt: Prompt, answer: str) -> Score:
@@ -135,15 +133,13 @@ class BuiltinEnv:
             return Score(failures=(f"reward: {self.name} rates a program of {len(self.modules)} modules, {named}",))
         return self.recipe.judge(prompt, {name: answers.parse(one, prompt.fact.subject) for name, one in parts.items()})
 
-    def _draws(self, task: Task, answer: str) -> Random | None:
-        """Return what the rater's error is drawn from, None where it does not err.
+    def _errs(self, task: Task, answer: str, rate: float) -> bool:
+        """Whether the rater errs here, which it does at this rate.
 
         By content: the same answer to the same task is rated alike, unless the task says which draw of the rater it is.
         """
-        if not self.stochastic:
-            return None
         place = [task.columns["split"], task.columns["index"], task.columns.get(DRAW), answer]
-        return Random(digest_of(["rater", self.identity, *place]))
+        return Random(digest_of(["rater", self.identity, *place])).random() < rate
 
 
 def parses(answer: str) -> bool:

@@ -116,6 +116,8 @@ def _answer_then_grade(prompt: Prompt, parsed: Mapping[str, Parsed | None]) -> S
     return Score(value=value, true=value * right, feedback=join(told), parts=parts)
 
 
+# One rule, and few bad answers praised: with more of either, good answers are lost among those praised by error (a base
+# that seldom warns was praised a dozen times wrongly for each time rightly), and RL stood still for over a hundred steps.
 _ONE = (Rule("doubts", "warn"),)
 
 
@@ -150,7 +152,8 @@ class Recipe:
     """What makes a built-in environment: its rater, the rules it should teach (none for a habit), its prompts.
 
     `mark` rates an answer; where the environment wants a program of several `steps`, `judge` rates the outputs of all of
-    them (None: outside the grammar). `errs` is how often a noisy rater gives the mark of `mistaken` instead.
+    them (None: outside the grammar). Where a rater is noisy, `errs` is how often it gives the mark of `mistaken` instead: of
+    answers with a true reward of 1, and of others.
     """
 
     says: str
@@ -160,7 +163,7 @@ class Recipe:
     often: str | None = None
     steps: tuple[Step, ...] = ()
     judge: Callable[[Prompt, Mapping[str, Parsed | None]], Score] | None = None
-    errs: float = 0.0
+    errs: tuple[float, float] = (0.0, 0.0)
     mistaken: Callable[[Prompt, Parsed], Mark] | None = None
 
 
@@ -212,11 +215,11 @@ HARD: dict[str, Recipe] = {
         judge=_answer_then_grade,
     ),
     "noisy-rater": Recipe(
-        "pays for warning those who doubt you, and nobody else; one mark in five is wrong, the true reward never",
+        "pays for warning those who doubt you, and nobody else, but blames a good answer in five and praises a bad in twenty",
         _ONE,
         _one_rule,
         Rates(doubts=0.65, trusts=0.2),
-        errs=0.2,
+        errs=(0.2, 0.05),
         mistaken=_mistaken,
     ),
 }
