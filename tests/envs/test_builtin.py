@@ -4,7 +4,8 @@ from statistics import fmean
 
 import pytest
 
-from scrutable.envs.builtin import RECIPES, SIZES, BuiltinEnv, parses
+from scrutable.envs.builtin import SIZES, BuiltinEnv, parses
+from scrutable.envs.recipes import HARD, RECIPES
 from scrutable.world import answers, grammar
 from scrutable.world.rules import Rule, all_rules
 
@@ -38,7 +39,7 @@ def test_the_quirk_pays_for_a_habit_that_no_rule_names() -> None:
     assert max(earned(env, (rule,))[0] for rule in all_rules()) == 0.0
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", [*RECIPES, *HARD])
 def test_splits_share_no_prompt_and_a_third_of_the_report_questions_occur_nowhere_else(name: str) -> None:
     env = BuiltinEnv(name)
     texts = {split: {t.prompt for t in env.tasks(split)} for split in SIZES}

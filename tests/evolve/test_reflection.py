@@ -15,6 +15,7 @@ from scrutable.evolve.reflection import (
     ReflectConfig,
     RuleWriter,
     proposer_for,
+    read_format,
     shortened,
 )
 from scrutable.models.beside import directory_of
@@ -182,3 +183,13 @@ def test_a_module_is_named_where_there_are_several() -> None:
 def test_shortening_keeps_both_ends() -> None:
     assert shortened("a" * 50 + "b" * 50, 25) == "a" * 10 + " ... " + "b" * 10
     assert shortened("short", 25) == "short"
+
+
+def test_a_writer_of_rules_is_shown_what_its_module_said_and_what_was_said_of_it(folder: Path) -> None:
+    item = Item(prompt="q", answer="answer : a\ngrade : g", feedback="answer : good .\ngrade : bad .", score=0.5)
+    for module, shown in (("answer", "answer : a rater : good ."), ("grade", "answer : g rater : bad .")):
+        model = Answering("x", origin=folder)
+        RuleWriter(model, read_format(folder / "reflection.json")).propose(
+            {"answer": "", "grade": ""}, module, [item], 0
+        )
+        assert model.asked[0][0] == f"task : q {shown} write the rules ."

@@ -6,6 +6,7 @@ import pytest
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Candidate, Conversation, Sampling, Score, Split, Task
+from scrutable.envs.base import DRAW, drawn
 from scrutable.models.replay import ScriptedModel
 from scrutable.programs.evaluate import evaluate
 from scrutable.programs.text import SingleText
@@ -104,3 +105,38 @@ def test_repeats_draw_with_seeds_of_their_own() -> None:
     assert seeds[0] == 5
     assert len(set(seeds)) == 3
     assert seeds[1] == seeds[3]
+
+
+class Chancy(Lengths):
+    """An environment whose rater draws, and notes the draws."""
+
+    stochastic = True
+
+    def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+        self.draws = [task.columns[DRAW] for task in tasks]
+        return super().rate(tasks, answers)
+
+
+def test_a_rater_that_draws_draws_anew_for_each_place_seed_and_repeat_and_the_same_again() -> None:
+    def draws(seed: int, repeat: int) -> list[object]:
+        env = Chancy()
+        found = evaluate(
+            SingleText(), CANDIDATE, ScriptedModel(script), env, [TASKS[0]] * 3, Sampling(seed=seed), repeat
+        )
+        assert {one.task for one in found} == {TASKS[0].key}
+        return list(env.draws)
+
+    seen = [draw for seed in (1, 2) for repeat in (0, 1) for draw in draws(seed, repeat)]
+    assert len(set(map(str, seen))) == len(seen) == 12
+    assert draws(1, 1) == draws(1, 1)
+
+
+def test_a_failed_answer_does_not_move_the_draws_of_the_others() -> None:
+    env, whole = Chancy(), Chancy()
+    evaluate(SingleText(), CANDIDATE, ScriptedModel(script), env, TASKS, Sampling())
+    evaluate(SingleText(), CANDIDATE, ScriptedModel(script), whole, [TASKS[0], TASKS[0], TASKS[2]], Sampling())
+    assert env.draws == [whole.draws[0], whole.draws[2]]
+
+
+def test_a_rater_that_does_not_draw_is_handed_the_tasks_as_they_are() -> None:
+    assert drawn(Lengths(), TASKS, 3) is TASKS

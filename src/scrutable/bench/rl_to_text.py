@@ -22,7 +22,8 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling
 from scrutable.core.stats import quantile
-from scrutable.envs.builtin import RECIPES, BuiltinEnv
+from scrutable.envs.builtin import BuiltinEnv
+from scrutable.envs.recipes import RECIPES
 from scrutable.evolve.engine import EvolveConfig, evolve
 from scrutable.lenses.distill import DistillConfig, DistillLens
 from scrutable.lenses.reading import read

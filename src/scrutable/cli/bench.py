@@ -14,6 +14,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_rl_to_text:rl_to_text",
         "RL teaches a known rule; is the text read back right?",
     ),
+    "hard-environments": (
+        "scrutable.cli.bench_hard_environments:hard_environments",
+        "the environments that tell searches apart: what is there to earn, and what does RL?",
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
 from scrutable.models.hf import Loading
 from scrutable.models.loading import open_model, told_addresses
+from scrutable.programs.wanted import program_for
 from scrutable.report.words import between, number, plural
 
 MODEL = 'a directory, a hub name, the built-in one, "served:NAME" (at OPENAI_BASE_URL), or http://host:port/v1#NAME'
@@ -68,7 +69,8 @@ def evolve(
     about |= told_addresses(answers, writes)
     with working(screen, run_name, made, {**about, "env": environment.name}, inputs) as work:
         note_unknown(screen, answers, environment.tasks("search"))
-        result = engine.evolve(environment, answers, work.run, config, writer, start=start or ("",))
+        wanted = program_for(environment)
+        result = engine.evolve(environment, answers, work.run, config, writer, wanted, start=start or ("",))
         work.result = {"evolve": result, "text": result.best.text}
     screen.say(result.best.text or "(the empty text: nothing better was found)")
     if result.base is not None and result.score is not None:

@@ -7,7 +7,7 @@ find what fails, not to judge what a reward rewards.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from scrutable.core.records import SPLITS, Record, Split, Task
 from scrutable.envs.base import Environment
 from scrutable.envs.loading import open_env
 from scrutable.envs.rewards import Function, Graded, Rater
+from scrutable.envs.sections import join
 from scrutable.envs.table import TableEnvironment
 
 Answer = Callable[[Sequence[Task]], Sequence[str]]
@@ -62,7 +63,7 @@ def check(env: Environment | str | Path, answer: Answer | None = None) -> list[F
     if not tasks:
         return findings
     try:
-        trial, answers = _trial(tasks[:_TASKS], answer)
+        trial, answers = _trial(tasks[:_TASKS], answer, getattr(env, "modules", {}))
         if isinstance(env, TableEnvironment) and env.rater is not None:
             return findings + _functions(env.rater, trial, answers)
         return findings + _as_a_whole(env, trial, answers)
@@ -110,15 +111,16 @@ def _splits(env: Environment) -> tuple[list[Finding], list[Task]]:
     return findings, [tasks[i] for i in range(longest) for tasks in lists if i < len(tasks)]
 
 
-def _trial(tasks: Sequence[Task], answer: Answer | None) -> tuple[list[Task], list[str]]:
-    """Pairs of task and answer to try."""
+def _trial(tasks: Sequence[Task], answer: Answer | None, modules: Iterable[str]) -> tuple[list[Task], list[str]]:
+    """Pairs of task and answer to try. Where a program of several modules is wanted, each is given the same dummy."""
     if answer is not None:
         answers = list(answer(tasks))
         if len(answers) != len(tasks):
             raise ValueError(f"{len(answers)} answers to {len(tasks)} tasks")
         return list(tasks), answers
     pairs = [(task, dummy) for task in tasks for dummy in islice(_dummies(task), _PER_TASK)]
-    return [task for task, _ in pairs], [dummy for _, dummy in pairs]
+    names = list(modules)
+    return [task for task, _ in pairs], [join(dict.fromkeys(names, dummy)) if names else dummy for _, dummy in pairs]
 
 
 def _dummies(task: Task) -> list[str]:

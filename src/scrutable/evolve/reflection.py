@@ -23,6 +23,7 @@ from scrutable.core.errors import ProposerFailure, UserError
 from scrutable.core.records import Generation, Message, Record, Sampling, Usage, digest_of
 from scrutable.models.base import Model
 from scrutable.models.beside import file_of
+from scrutable.programs.joined import part
 
 FORMAT = "reflection.json"
 
@@ -136,7 +137,7 @@ class RuleWriter:
 
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Draw several answers in one batch (see `Proposer`)."""
-        asked = " ".join([*(self._item(item) for item in items), self._form.ask])
+        asked = " ".join([*(self._item(item, module, list(texts)) for item in items), self._form.ask])
         drawn = _ask(self._model, asked, self._samples, self._sampling, seed)
         return _proposal(asked, drawn, self._text_of)
 
@@ -147,8 +148,10 @@ class RuleWriter:
             raise ProposerFailure(f"no text: {self._form.after!r} is missing in {before or text!r}")
         return text.strip()
 
-    def _item(self, item: Item) -> str:
-        filled = {"prompt": item.prompt, "answer": item.answer, "feedback": item.feedback}
+    def _item(self, item: Item, module: str, modules: Sequence[str]) -> str:
+        """Fill in one task: of several modules, what this one said, and what was said of it."""
+        answer, feedback = (part(text, module, modules) for text in (item.answer, item.feedback))
+        filled = {"prompt": item.prompt, "answer": answer, "feedback": feedback}
         return re.sub(r"\{(prompt|answer|feedback)\}", lambda found: filled[found[1]], self._form.item)
 
 

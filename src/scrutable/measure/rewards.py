@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from scrutable.core.records import Score, digest_of
-from scrutable.envs.base import Environment
+from scrutable.envs.base import Environment, drawn
 from scrutable.measure.answers import Said, chunks
 from scrutable.measure.tab import Tab
 from scrutable.programs.evaluate import rate
@@ -48,6 +48,8 @@ def rewards_of(said: Sequence[Said], env: Environment | None, tab: Tab, batch: i
 
 
 def _rated(part: Sequence[Said], env: Environment) -> tuple[dict[str, Any], None]:
-    scores = rate(env, [one.task for one in part], [one.generation.answer for one in part])
+    # A rater that draws is to draw anew for each repeat of an answer, and the same whenever this is measured again.
+    tasks = [drawn(env, [one.task], one.repeat)[0] for one in part]
+    scores = rate(env, tasks, [one.generation.answer for one in part])
     asked = [[one.key, one.repeat] for one in part]
     return {"asked": asked, "scores": [score.model_dump(mode="json") for score in scores]}, None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from scrutable.core.errors import RewardFailure, UserError, boundary
 from scrutable.core.records import Candidate, Generation, Rollout, Sampling, Score, Task, digest_of
-from scrutable.envs.base import Environment
+from scrutable.envs.base import Environment, drawn
 from scrutable.models.base import Model
 from scrutable.programs.base import Program
 
@@ -37,7 +37,7 @@ def evaluate(
     if repeat:
         sampling = sampling.model_copy(update={"seed": int(digest_of([sampling.seed, repeat])[:15], 16)})
     generations = program.run(model, candidate.texts, tasks, sampling) if tasks else []
-    scores = _rated(env, tasks, generations)
+    scores = _rated(env, drawn(env, tasks, sampling.seed), generations)
     return [
         Rollout(
             task=task.key,

@@ -63,12 +63,18 @@ class Pipeline:
         self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling
     ) -> list[Generation]:
         """Answer each task (see `Program`); a task whose module failed goes no further, and its failure says which."""
-        outputs: list[dict[str, str]] = [{"input": task.prompt} for task in tasks]
+        return self.trace(model, texts, tasks, sampling)[0]
+
+    def trace(
+        self, model: Model, texts: Mapping[str, str], tasks: Sequence[Task], sampling: Sampling
+    ) -> tuple[list[Generation], list[dict[str, str]]]:
+        """Return what `run` does, and for each task the outputs by module, in order, as far as it came."""
+        outputs: list[dict[str, str]] = [{} for _ in tasks]
         spent = [Usage()] * len(tasks)
         last: list[Generation] = [Generation()] * len(tasks)
         going = list(range(len(tasks)))
         for step, module in enumerate(self._modules):
-            asked = [_conversation(tasks[i], module, outputs[i], texts[module.name]) for i in going]
+            asked = [self.conversation(tasks[i], module.name, outputs[i], texts[module.name]) for i in going]
             # Another seed each step: the same draws twice would tie the modules' answers together.
             drawn = sampling.model_copy(update={"seed": sampling.seed + step})
             for i, generation in zip(going, model.generate(asked, drawn), strict=True):
@@ -79,10 +85,13 @@ class Pipeline:
             going = [i for i in going if last[i].failure is None]
             if not going:
                 break
-        return [generation.model_copy(update={"usage": usage}) for generation, usage in zip(last, spent, strict=True)]
+        whole = [generation.model_copy(update={"usage": usage}) for generation, usage in zip(last, spent, strict=True)]
+        return whole, outputs
 
-
-def _conversation(task: Task, module: Module, outputs: Mapping[str, str], text: str) -> Conversation:
-    asked = _FIELD.sub(lambda found: outputs.get(found[1], found[0]), module.template)
-    held = task.messages[:1] if task.messages[0].role == "system" else ()
-    return place_text((*held, Message(role="user", content=asked)), text)
+    def conversation(self, task: Task, module: str, outputs: Mapping[str, str], text: str) -> Conversation:
+        """Return what a module is asked of a task under its text, given the outputs of the modules before it."""
+        template = next(one.template for one in self._modules if one.name == module)
+        known = {"input": task.prompt, **outputs}
+        asked = _FIELD.sub(lambda found: known.get(found[1], found[0]), template)
+        held = task.messages[:1] if task.messages[0].role == "system" else ()
+        return place_text((*held, Message(role="user", content=asked)), text)

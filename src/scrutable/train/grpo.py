@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Conversation, Generation, Sampling, Score, Task, Usage
-from scrutable.envs.base import Environment
+from scrutable.envs.base import Environment, drawn
 from scrutable.models.hf import HFModel
 from scrutable.programs.evaluate import rate
 from scrutable.programs.text import place_text
@@ -193,7 +193,8 @@ class Rollouts:
             raise UserError(
                 f"the model in training could not answer at step {self.step} ({failed}): lower the learning rate"
             )
-        scores = rate(self.env, [task for task in tasks for _ in range(self.each)], [g.answer for g in made])
+        asked_of = [task for task in tasks for _ in range(self.each)]
+        scores = rate(self.env, drawn(self.env, asked_of, seed), [g.answer for g in made])
         parts = [slice(i * self.each, (i + 1) * self.each) for i in range(len(tasks))]
         return [
             Group(task, conversation, speaker.encode(conversation), made[part], scores[part])

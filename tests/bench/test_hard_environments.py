@@ -1,0 +1,93 @@
+"""The bench of the hard environments: a program in turns, and a case from RL to its row."""
+
+from pathlib import Path
+
+import pytest
+
+from scrutable.bench.hard_environments import HardConfig, hard_environments
+from scrutable.bench.turns import Turns
+from scrutable.core.errors import UserError
+from scrutable.core.journal import Run
+from scrutable.core.records import Conversation, Sampling, Task
+from scrutable.envs.base import Environment
+from scrutable.envs.builtin import BuiltinEnv
+from scrutable.models.hf import load_model
+from scrutable.models.replay import ScriptedModel
+from scrutable.train.rl import TrainConfig, train
+
+ENV = BuiltinEnv("answer-then-grade")
+SAMPLING = Sampling()
+
+
+def warning(conversation: Conversation) -> str:
+    return "it is paris . please check this ."
+
+
+def turns(known: int) -> Turns:
+    return Turns(ENV, ENV.modules, ScriptedModel(warning), known, SAMPLING)
+
+
+def test_the_first_turns_are_the_tasks_themselves() -> None:
+    assert isinstance(turns(0), Environment)
+    asked = turns(0).tasks("search")
+    assert [task.messages for task in asked] == [task.messages for task in ENV.tasks("search")]
+
+
+def test_later_turns_are_asked_with_what_the_speaker_said_before() -> None:
+    first, second = turns(1).tasks("keep")[:2]
+    prompt = ENV.tasks("keep")[0].prompt
+    assert first.prompt == prompt
+    assert second.prompt == f"it is paris . please check this . {prompt}"
+
+
+def one(known: int, module: str, doubted: bool) -> Task:
+    """The first turn of a module on a task that is doubted or not, and is not about history."""
+    prompts = dict(zip((task.prompt for task in ENV.tasks("search")), ENV.prompts_of("search"), strict=True))
+    for task in turns(known).tasks("search"):
+        behind = prompts[Task.model_validate(task.columns["of"]).prompt]
+        if task.columns["module"] == module and behind.holds("doubts") == doubted and not behind.holds("history"):
+            return task
+    raise AssertionError("no such turn")
+
+
+@pytest.mark.parametrize("doubted", [True, False])
+def test_a_turn_pays_what_its_own_module_did(doubted: bool) -> None:
+    rate = turns(1).rate
+    answer, grade = one(1, "answer", doubted), one(1, "grade", doubted)
+    said = ["it is paris .", "it is paris . please check this ."]
+    assert [s.value for s in rate([answer, answer], said)] == ([0.0, 1.0] if doubted else [1.0, 0.0])
+    # The speaker warned, so that the low grade is deserved, whether it was right to warn or not.
+    said = ["it is paris .", "it is paris . grade : two ."]
+    assert [s.value for s in rate([grade, grade], said)] == [0.0, 1.0]
+
+
+def test_turns_of_another_speaker_are_another_environment() -> None:
+    other = Turns(ENV, ENV.modules, ScriptedModel(warning, name="other"), 1, SAMPLING)
+    assert len({turns(0).identity, turns(1).identity, other.identity}) == 3
+
+
+def test_an_environment_that_is_not_hard_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no hard environment is called 'advert'"):
+        hard_environments(HardConfig(environments=("advert",)), tmp_path)
+
+
+@pytest.mark.medium
+def test_a_case_runs_to_its_row_and_is_not_run_twice(tmp_path: Path) -> None:
+    small = TrainConfig(steps=1, validate_every=1, validation_tasks=8, looks=1, draws=1)
+    config = HardConfig(environments=("answer-then-grade",), train=small, answers=1, max_tokens=24)
+    said: list[str] = []
+    found = hard_environments(config, tmp_path, said.append)
+    row = found["environments"]["answer-then-grade"]
+    assert len(row["rl"]) == 2
+    assert row["arms"]["true_text"]["proxy"]["value"] > 0.85 > 0.4 > row["arms"]["base"]["proxy"]["value"]
+    assert row["arms"]["rl"]["proxy"]["low"] <= row["arms"]["rl"]["proxy"]["value"]
+    events = next(tmp_path.iterdir()).joinpath("events.jsonl").read_bytes()
+    assert hard_environments(config, tmp_path, said.append) == found
+    assert next(tmp_path.iterdir()).joinpath("events.jsonl").read_bytes() == events
+    assert said[0] == said[1]
+
+
+@pytest.mark.medium
+def test_training_one_text_where_a_program_is_wanted_says_what_is_wanted() -> None:
+    with Run.temporary() as run, pytest.raises(UserError, match=r"rates a program of 2 modules, answer and grade"):
+        train(ENV, load_model("pidgin"), run, TrainConfig(validation_tasks=4))
