@@ -116,7 +116,8 @@ class Drive:
         """Commit and begin what may be, then wait for one call; False when there is nothing more to do."""
         self._follow_log()
         if not self._log:
-            while self._commit_next() or self._begin_next():
+            # First begin, then commit: what a proposal begins with must not depend on how many others have ended.
+            while self._begin_next() or self._commit_next():
                 pass
         self._flush()
         if not self._slots.under_way:

@@ -105,7 +105,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a proposal came to. cells: all that it asked for."""
+    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more."""
 
     start: Start
     judged: tuple[Judged, ...]
@@ -121,12 +121,15 @@ class Propose:
         self.start, self.plan, self._ledger, self._show = start, plan, ledger, show
         self.key = f"proposal/{start.number}"
         self.cells: dict[CellKey, None] = {}
+        self._last: list[CellKey] = []  # of these, what the last ask added
         self.judged: list[Judged] = []
         self.proposal = Proposal()
 
     def outcome(self, spent: str = "") -> Outcome:
-        """Return what it has come to so far. spent: why it goes no further."""
-        return Outcome(self.start, tuple(self.judged), tuple(self.cells), self.proposal, spent)
+        """Return what it has come to so far. spent: why its last ask was refused, so that it goes no further."""
+        refused = set(self._last if spent else ())
+        cells = tuple(cell for cell in self.cells if cell not in refused)
+        return Outcome(self.start, tuple(self.judged), cells, self.proposal, spent)
 
     def strand(self) -> Strand:
         """Reflect, screen, test."""
@@ -196,7 +199,8 @@ class Propose:
             for key, task in tasks
             for repeat in range(self.plan.repeats)
         ]
-        self.cells.update(dict.fromkeys(cell.place for cell in cells))
+        self._last = [cell.place for cell in cells if cell.place not in self.cells]
+        self.cells.update(dict.fromkeys(self._last))
         return Ask(tuple(cells))
 
     def _lost(self, out: Sequence[Candidate]) -> None:
