@@ -39,7 +39,7 @@ class LatencyConfig(Config):
     rollout_slots: int = Field(default=32, ge=1, description="most rollouts at once")
     reflection_slots: int = Field(default=16, ge=1, description="most reflections at once")
     accepted: float = Field(default=0.23, ge=0, le=1, description="share of proposals that the script accepts")
-    proposals: int = Field(default=320, ge=1, description="proposals of an arm")
+    proposals: int = Field(default=400, ge=1, description="proposals of an arm")
     seed: int = Field(default=0, description="seed of latencies and of the script")
 
 
@@ -104,11 +104,17 @@ class Harness:
         self.rollouts = Slots("rollout", config.rollout_slots)
         self.reflections = Slots("reflection", config.reflection_slots)
         self.train = tuple(f"train {i}" for i in range(300))
+        self._of_100 = round(100 * config.accepted)
+        self._script: dict[int, frozenset[int]] = {}
         self.validation = tuple(f"validation {i}" for i in range(config.validation))
 
     def accepted(self, number: int) -> bool:
-        """Whether proposal `number` (from 1) is to be accepted: the same in every arm."""
-        return draws.random(self.config.seed, f"accepted/{number}").random() < self.config.accepted
+        """Whether proposal `number` (from 1) is to be accepted: the same in every arm, and the exact share of each hundred."""
+        hundred, place = divmod(number - 1, 100)
+        if hundred not in self._script:
+            drawn = draws.random(self.config.seed, f"accepted/{hundred}").sample(range(100), self._of_100)
+            self._script[hundred] = frozenset(drawn)
+        return place in self._script[hundred]
 
     def child(self, parent: str, number: int) -> str:
         """Return the text that proposal `number` makes of a parent's."""

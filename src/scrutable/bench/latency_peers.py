@@ -32,7 +32,7 @@ def gepa_arm(parents: int = 1, each: int = 1, proposals: int | None = None) -> A
 
 def gepa_arms() -> list[Arm]:
     """Return the arms that ours is compared with. The default makes fewer proposals: they are slow, and one like another."""
-    return [gepa_arm(proposals=96), gepa_arm(2, 4), gepa_arm(4, 4)]
+    return [gepa_arm(proposals=100), gepa_arm(2, 4), gepa_arm(4, 4)]
 
 
 def _run(harness: Harness, parents: int, each: int) -> int:
@@ -63,7 +63,7 @@ class _Sleeper:
     propose_new_texts = None
 
     def __init__(self, harness: Harness, pool: ThreadPoolExecutor | None) -> None:
-        self.seconds = 0.0  # in here, which is not gepa's own
+        self.spent = (0.0, 0.0)  # seconds in here by the wall and the processor, which are not gepa's own
         self._harness, self._pool = harness, pool
         self._batch: Any = gepa_module("core.adapter").EvaluationBatch
 
@@ -73,7 +73,7 @@ class _Sleeper:
 
     def batch_evaluate(self, items: list[tuple[dict[str, str], list[str]]]) -> list[Any]:
         """Evaluate several candidates at once (gepa's interface)."""
-        began = time.perf_counter()
+        began = (time.perf_counter(), time.process_time())
         cells = [(texts[TEXT], task) for texts, tasks in items for task in tasks]
         if self._pool is None:
             scores = iter([self._harness.score(*cell) for cell in cells])
@@ -83,7 +83,8 @@ class _Sleeper:
         for _, tasks in items:
             own = [next(scores) for _ in tasks]
             found.append(self._batch(outputs=list(tasks), scores=own, trajectories=list(tasks)))
-        self.seconds += time.perf_counter() - began
+        ended = (time.perf_counter(), time.process_time())
+        self.spent = (self.spent[0] + ended[0] - began[0], self.spent[1] + ended[1] - began[1])
         return found
 
     def make_reflective_dataset(
@@ -127,6 +128,7 @@ class Overhead(Record):
     arm: str
     tasks: int
     iteration: dict[int, float] = Field(description="candidates -> median of the 20 iterations up to there")
+    cpu: dict[int, float] = Field(description="the same in the processor's time, which other processes do not lengthen")
     saved: bool = Field(description="whether it wrote its state at every iteration, as a run that can resume must")
 
 
@@ -151,22 +153,23 @@ def peer_overhead(marks: Sequence[int] = (50, 100, 200, 400), *, tasks: int = 30
             run_dir=folder if saved else None,
             callbacks=[watch],
         )
-    took = watch.took
-    at = {mark: 1000 * median(took[max(0, mark - 20) : mark]) for mark in marks}
-    return Overhead(arm="gepa default", tasks=tasks, iteration=at, saved=saved)
+    wall, cpu = ({mark: 1000 * median(took[max(0, mark - 20) : mark]) for mark in marks} for took in watch.took)
+    return Overhead(arm="gepa default", tasks=tasks, iteration=wall, cpu=cpu, saved=saved)
 
 
 class _Clock:
-    """Listens for the beginnings of iterations; keeps what each took without what was spent in the adapter."""
+    """Listens for the beginnings of iterations; keeps what each took, by both clocks, without what the adapter took."""
 
     def __init__(self, adapter: _Sleeper) -> None:
-        self.took: list[float] = []
+        self.took: tuple[list[float], list[float]] = ([], [])
         self._adapter = adapter
         self._last: tuple[float, float] | None = None
 
     def on_iteration_start(self, event: Mapping[str, Any]) -> None:
         """Take the time since the last beginning."""
-        now = (time.perf_counter(), self._adapter.seconds)
+        own = self._adapter.spent
+        now = (time.perf_counter() - own[0], time.process_time() - own[1])
         if self._last is not None:
-            self.took.append(now[0] - self._last[0] - (now[1] - self._last[1]))
+            for took, here, before in zip(self.took, now, self._last, strict=True):
+                took.append(here - before)
         self._last = now
