@@ -49,6 +49,12 @@ class ModelFailure(BoundaryError):
     boundary = "model"
 
 
+class AdapterFailure(BoundaryError):
+    """An adapter of another optimiser raised, or broke its contract."""
+
+    boundary = "adapter"
+
+
 class ProposerFailure(BoundaryError):
     """A reflection gave no usable text."""
 
