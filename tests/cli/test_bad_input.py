@@ -708,7 +708,7 @@ def test_what_fails_once_on_a_server_is_tried_again_and_counted(call: Call, what
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("what", PASSING)
+@pytest.mark.parametrize("what", [what for what in PASSING if not what.startswith("429")])
 def test_what_keeps_failing_on_a_server_is_that_task_alone(call: Call, what: str) -> None:
     step = PASSING[what]
     with serving("fine", step, step) as server:
