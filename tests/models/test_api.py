@@ -184,7 +184,23 @@ def test_a_bad_request_is_not_repeated() -> None:
     with serving((400, {}, error(message="context too long"))) as server:
         made = one(server)
         assert len(server.requests) == 1
-    assert "context too long" in str(made.failure)
+    assert made.failure == "model: status 400: context too long"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"object": "error", "message": "too long", "code": 400}, ": too long"),
+        ({"detail": "too long"}, ": too long"),
+        ({"error": "too long"}, ": too long"),
+        ({}, ""),
+        ([], ""),
+    ],
+    ids=str,
+)
+def test_what_a_server_says_of_an_error_is_found_wherever_it_puts_it(body: object, said: str) -> None:
+    with serving((400, {}, json.dumps(body))) as server:
+        assert one(server).failure == f"model: status 400{said}"
 
 
 def test_a_filtered_answer_is_a_failure() -> None:
@@ -219,7 +235,7 @@ def test_a_server_that_wants_another_form_gets_it(message: str, gone: str, come:
         ((401, {}, error(message=f"Incorrect API key: {KEY}")), "OPENAI_API_KEY"),
         ((403, {}, error()), "OPENAI_API_KEY"),
         ((404, {}, error()), "knows no model 'm'"),
-        ((429, {}, error("insufficient_quota", "You exceeded your quota: insufficient_quota")), "no quota left"),
+        ((429, {}, error("insufficient_quota", "You exceeded your quota.")), "no quota left"),
     ],
 )
 def test_what_the_user_must_mend_is_one_line(step, says: str) -> None:

@@ -179,7 +179,7 @@ def test_waiting_is_told_once_and_its_end_too() -> None:
         lines += [(now, line) for line in round_of(one, now - 1, 1, GONE) if line]
     lines += [(22, line) for line in round_of(one, 21, 2, ANSWERED) if line]
     assert lines == [
-        (2, "waiting for the server, up to 300 s: trouble for 1 s"),
+        (2, "waiting for the server, up to 300 s: trouble for 1 s, to be asked again in 2 s"),
         (22, "the server answers again after 21 s"),
     ]
 
@@ -187,7 +187,7 @@ def test_waiting_is_told_once_and_its_end_too() -> None:
 def test_a_long_wait_is_told_again() -> None:
     one = pace()
     lines = [line for now in range(100) for line in round_of(one, now, 1, GONE) if line]
-    assert [line.rpartition(" for ")[2] for line in lines] == ["1 s", "31 s", "61 s", "91 s"]
+    assert [line.partition("trouble for ")[2].partition(",")[0] for line in lines] == ["1 s", "31 s", "61 s", "91 s"]
 
 
 def test_a_moments_trouble_is_not_told() -> None:
@@ -197,7 +197,7 @@ def test_a_moments_trouble_is_not_told() -> None:
 
 def test_a_long_rest_that_a_server_asks_for_is_told() -> None:
     (line,) = round_of(pace(), 0, 1, BUSY, asked=40.0)
-    assert line == "waiting for the server, up to 300 s: trouble for 0 s, to be asked again in 40 s"
+    assert line == "waiting for the server, up to 300 s: trouble, to be asked again in 40 s"
 
 
 def test_troubles_are_counted_by_name() -> None:

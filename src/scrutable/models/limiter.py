@@ -162,8 +162,9 @@ class Pace:
         if max(now, self._until) - since < _TOLD_AFTER or (self._told is not None and now - self._told < _TOLD_AGAIN):
             return ""
         self._told = now
-        rest = f", to be asked again in {self._until - now:.0f} s" if self._until - now > _LONGEST_LOOK else ""
-        return f"waiting for {self.name}, up to {self.patience:g} s: {why} for {now - since:.0f} s{rest}"
+        past = f" for {now - since:.0f} s" if now - since >= 1 else ""
+        rest = f", to be asked again in {self._until - now:.0f} s" if self._until - now >= _TOLD_AFTER else ""
+        return f"waiting for {self.name}, up to {self.patience:g} s: {why}{past}{rest}"
 
     def _relief(self, now: float) -> str:
         """It answers: return that it does so again, where the waiting was told."""

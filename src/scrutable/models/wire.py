@@ -97,11 +97,12 @@ class Wire:
         try:
             data = self._client.get().chat.completions.with_raw_response.create(**fields).http_response.json()
         except openai.APIStatusError as error:
-            adapted = form.adapted(one_line(error))
+            said, code = _said(error.body)
+            adapted = form.adapted(said)
             if error.status_code in (400, 422) and adapted is not None:
                 self._form = adapted
                 raise Again("it wants another form of request", Outcome.FAILED, "", formal=True) from error
-            raise self._verdict(error.status_code, error.response.headers, self._clean(error)) from error
+            raise self._verdict(error.status_code, error.response.headers, self._clean(said), code) from error
         except openai.APIConnectionError as error:
             raise self._lost(error, isinstance(error, openai.APITimeoutError)) from error
         except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
@@ -117,7 +118,7 @@ class Wire:
             return Again(f"no answer within {self._timeout:g} s", Outcome.LOST, "no answer in time")
         return Again("the connection was cut off", Outcome.LOST, "cut off")
 
-    def _verdict(self, status: int, headers: Mapping[str, str], told: str) -> ScrutableError:
+    def _verdict(self, status: int, headers: Mapping[str, str], told: str, code: str) -> ScrutableError:
         if status in (401, 403):
             return UserError(f"the server at {self.url} refused the key ({status}): check OPENAI_API_KEY")
         # `transformers serve` that was started with one model says 400 to the name of another.
@@ -127,14 +128,15 @@ class Wire:
                 f"the server at {self.url} knows no model {self.model!r}: "
                 f"check the name, and that the address ends in /v1{said}"
             )
-        if "insufficient_quota" in told:
+        if code == "insufficient_quota":
             return UserError(f"the account at {self.url} has no quota left: add some, or use another key, then resume")
         kind = f"status {status}"
+        why = f"{kind}: {told}" if told else kind
         if status in _BUSY:
-            return Again(f"{kind}: {told}", Outcome.BUSY, kind, asked=asked_wait(headers))
+            return Again(why, Outcome.BUSY, kind, asked=asked_wait(headers))
         if status in (408, 409, 425) or status >= 500:
-            return Again(f"{kind}: {told}", Outcome.FAILED, kind)
-        return Refused(f"{kind}: {told}")
+            return Again(why, Outcome.FAILED, kind)
+        return Refused(why)
 
     def _read(self, data: Any) -> Completion:
         """Read an answer out of the response. Errors: Again when it lacks what every answer has."""
@@ -181,6 +183,15 @@ class _Lazy:
         """One line without the key, which some servers repeat in their errors."""
         text = str(message)
         return one_line(text.replace(self._key, "***") if self._key else text, 200)
+
+
+def _said(body: object) -> tuple[str, str]:
+    """Return what an error's body says, and its code; '' where it has none, or is a proxy's page."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(inner, dict):
+        told = next((inner[key] for key in ("message", "detail") if inner.get(key)), "")
+        return str(told), str(inner.get("code") or "")
+    return (inner if isinstance(inner, str) and not inner.lstrip().startswith("<") else ""), ""
 
 
 def asked_wait(headers: Mapping[str, str]) -> float | None:
