@@ -135,7 +135,7 @@ def test_a_server_that_dies_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> N
     assert told.absences == 1
     assert 1.2 < told.away < 4
     assert len(lines) == 2
-    assert lines[0].startswith(f"waiting for the server at {model.address}, up to 30 s: nothing listens there for ")
+    assert lines[0].startswith(f"waiting for the server at {model.address}, up to 30 s: nothing listens there")
     assert lines[1].startswith(f"the server at {model.address} answers again after ")
 
 
