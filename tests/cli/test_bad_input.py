@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -705,10 +706,37 @@ def test_what_fails_once_on_a_server_is_tried_again_and_counted(call: Call, what
     assert found["evolve"]["unscored"] == 0
     assert found["evolve"]["usage"]["retries"] == 1
     assert "note: 1 request to a server had to be made again" in said.err
+    assert f"requests to {server.url} were answered (" in said.err
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("what", PASSING)
+def test_a_server_that_is_waited_for_is_told_in_one_line_and_so_is_its_return(call: Call) -> None:
+    rest = (429, {"Retry-After": "3"}, error())
+    with serving(*["fine"] * 4, rest) as server:
+        found, said = result_of(call, *served(server.url))
+    assert found["evolve"]["unscored"] == 0
+    lines = [line for line in said.err.splitlines() if line.startswith(("waiting for ", "the server at "))]
+    assert lines == [
+        f"waiting for the server at {server.url}, up to 300 s: status 429, to be asked again in 3 s",
+        f"the server at {server.url} answers again after 3 s",
+    ]
+    assert "of rest at its request)" in said.err
+
+
+@pytest.mark.medium
+def test_a_server_that_refuses_half_of_all_costs_no_task_and_no_further_rollout(call: Call) -> None:
+    coin = random.Random(0)
+    with serving(then=lambda here: PASSING["429"] if coin.random() < 0.5 else "fine") as server:
+        found, said = result_of(call, *served(server.url))
+    evolved = found["evolve"]
+    assert evolved["unscored"] == 0
+    refused_requests = sum(1 for _ in server.requests) - evolved["rollouts"] - evolved["reflections"]
+    assert refused_requests == evolved["usage"]["retries"] > 0
+    assert f"status 429 {refused_requests:,} times" in said.err
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("what", [what for what in PASSING if not what.startswith("429")])
 def test_what_keeps_failing_on_a_server_is_that_task_alone(call: Call, what: str) -> None:
     step = PASSING[what]
     with serving("fine", step, step) as server:

@@ -1,11 +1,11 @@
-"""A small OpenAI-compatible server in a thread, which misbehaves as told: one entry of `plan` a request, then well."""
+"""A small OpenAI-compatible server in a thread, which misbehaves as told: one entry of `plan` a request, then as `then` says."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,13 +26,19 @@ def completion(content: str | None = "fine", finish: str = "stop", **usage: int)
 
 
 class Server(ThreadingHTTPServer):
-    """requests: (body, headers, time) of each request, in order of arrival; most: how many were under way at once."""
+    """requests: (body, headers, time) of each request, in order of arrival; most: how many were under way at once.
+
+    then: what is done with a request once the plan is done; it is told how many are under way.
+    """
 
     daemon_threads = True
+    request_queue_size = 128  # with fewer, the kernel lets those who knock at once wait for a second
 
-    def __init__(self, plan: list[Step], port: int = 0) -> None:
+    def __init__(self, plan: list[Step], port: int = 0, then: Callable[[int], Step] = lambda here: "fine") -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.plan = list(plan)
+        self.then = then
+        self.dead = False
         self.requests: list[tuple[dict[str, Any], dict[str, str], float]] = []
         self.lock = threading.Lock()
         self.here = self.most = 0
@@ -42,6 +48,16 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
+    def asked(self) -> list[str]:
+        """The last message of each request, in order of arrival."""
+        return [body["messages"][-1]["content"] for body, _, _ in self.requests]
+
+    def die(self) -> None:
+        """Stop listening, and cut off who is being served."""
+        self.dead = True
+        self.shutdown()
+        self.server_close()
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
@@ -50,12 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.requests.append((body, {k.lower(): v for k, v in self.headers.items()}, time.monotonic()))
-            step = self.server.plan.pop(0) if self.server.plan else "fine"
             self.server.here += 1
+            step = self.server.plan.pop(0) if self.server.plan else self.server.then(self.server.here)
             self.server.most = max(self.server.most, self.server.here)
         try:
             time.sleep(self.server.delay)
-            self._answer(step, body)
+            self._answer("hang up" if self.server.dead else step, body)
         finally:
             with self.server.lock:
                 self.server.here -= 1
@@ -91,12 +107,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*plan: Step) -> Iterator[Server]:
-    server = Server(list(plan))
+def serving(*plan: Step, **how: Any) -> Iterator[Server]:
+    server = Server(list(plan), **how)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
+        if not server.dead:
+            server.shutdown()
+            server.server_close()

@@ -117,7 +117,7 @@ def test_what_passes_by_itself_is_tried_again(step) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [(429, {}, error()), (500, {}, error()), (200, {}, "{"), "cut off", "hang up"], ids=str
+    "step", [(500, {}, error()), (504, {}, error()), (200, {}, "{"), "cut off", "hang up"], ids=str
 )
 def test_what_does_not_pass_is_a_failure_of_that_task_alone(step) -> None:
     with serving(*[step] * 4) as server:
@@ -128,6 +128,33 @@ def test_what_does_not_pass_is_a_failure_of_that_task_alone(step) -> None:
     assert "4 attempts" in str(made[0].failure)
     assert [g.usage.retries for g in made] == [3, 0]
     assert (made[1].answer, made[1].failure) == ("to: b", None)
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 529])
+def test_a_server_that_is_busy_uses_up_no_attempts(status: int) -> None:
+    with serving(*[(status, {}, error())] * 7) as server:
+        made = one(server)
+    assert (made.answer, made.failure, made.usage.retries) == ("to: hello", None, 7)
+
+
+def test_a_server_that_refuses_all_is_given_up_with_one_line() -> None:
+    with serving(then=lambda here: (429, {}, error(message="slow down"))) as server:
+        began = time.monotonic()
+        with pytest.raises(UserError, match=r"has refused every request for \d s \(status 429: .*slow down") as caught:
+            one(server, QUICK.model_copy(update={"backoff": 0.05, "patience": 0.5}))
+    assert 0.5 <= time.monotonic() - began < 3
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failure_is_told_alike_whenever_it_comes() -> None:
+    told = [
+        error(message=f"request req_{i}f3a9c0d77 of 5fd7c2e{i}-0b1c-4d2e-9f3a-aa12bb34cc5{i} broke") for i in (1, 2)
+    ]
+    with serving(*[(500, {}, one) for one in told for _ in range(4)]) as server:
+        model = model_at(server)
+        made = [model.generate([ask("a")], Sampling())[0].failure for _ in range(2)]
+    assert made[0] == made[1]
+    assert "request (id) of (id) broke" in str(made[0])
 
 
 @pytest.mark.parametrize("told", ["0.3", formatdate(time.time() + 1.9, usegmt=True)], ids=["seconds", "date"])
@@ -157,7 +184,23 @@ def test_a_bad_request_is_not_repeated() -> None:
     with serving((400, {}, error(message="context too long"))) as server:
         made = one(server)
         assert len(server.requests) == 1
-    assert "context too long" in str(made.failure)
+    assert made.failure == "model: status 400: context too long"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"object": "error", "message": "too long", "code": 400}, ": too long"),
+        ({"detail": "too long"}, ": too long"),
+        ({"error": "too long"}, ": too long"),
+        ({}, ""),
+        ([], ""),
+    ],
+    ids=str,
+)
+def test_what_a_server_says_of_an_error_is_found_wherever_it_puts_it(body: object, said: str) -> None:
+    with serving((400, {}, json.dumps(body))) as server:
+        assert one(server).failure == f"model: status 400{said}"
 
 
 def test_a_filtered_answer_is_a_failure() -> None:
@@ -192,7 +235,7 @@ def test_a_server_that_wants_another_form_gets_it(message: str, gone: str, come:
         ((401, {}, error(message=f"Incorrect API key: {KEY}")), "OPENAI_API_KEY"),
         ((403, {}, error()), "OPENAI_API_KEY"),
         ((404, {}, error()), "knows no model 'm'"),
-        ((429, {}, error("insufficient_quota", "You exceeded your quota: insufficient_quota")), "no quota left"),
+        ((429, {}, error("insufficient_quota", "You exceeded your quota.")), "no quota left"),
     ],
 )
 def test_what_the_user_must_mend_is_one_line(step, says: str) -> None:
@@ -216,12 +259,24 @@ def test_a_server_that_is_not_there_is_one_line_at_once() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_has_gone_for_good_is_one_line_after_all_tries() -> None:
+def test_a_server_that_has_gone_for_good_is_one_line_when_patience_ends() -> None:
     with serving() as server:
-        model = model_at(server)
+        model = model_at(server, QUICK.model_copy(update={"patience": 0.5}))
         model.generate([ask("a")], Sampling())
-    with pytest.raises(UserError, match="no server answers"):
-        model.generate([ask("b")], Sampling())
+    began = time.monotonic()
+    for _ in range(2):  # it is not waited for again
+        with pytest.raises(UserError, match="no server answers"):
+            model.generate([ask("b")], Sampling())
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+def test_a_server_that_serves_one_model_only_is_told_from_a_bad_request() -> None:
+    told = json.dumps({"detail": "Server is pinned to '/models/a'; requested 'm'."})
+    with (
+        serving((400, {}, told)) as server,
+        pytest.raises(UserError, match=r"knows no model 'm'.*pinned to '/models/a'"),
+    ):
+        one(server)
 
 
 def test_without_an_address_or_a_key_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

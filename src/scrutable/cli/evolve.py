@@ -10,12 +10,12 @@ from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_search
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import Identified, conclude, load, note_unknown, working
+from scrutable.cli.work import Identified, conclude, load, note_servers, note_unknown, working
 from scrutable.envs.loading import open_env
 from scrutable.evolve import engine, reflection
 from scrutable.models.api import ServedOptions
 from scrutable.models.hf import Loading
-from scrutable.models.loading import open_model, told_addresses
+from scrutable.models.loading import listen, open_model, told_addresses
 from scrutable.programs.wanted import program_for
 from scrutable.report.words import between, number, plural
 
@@ -62,6 +62,7 @@ def evolve(
         writes = load(screen, reflector, lambda: open_model(reflector, loading, served))
         writer = reflection.proposer_for(writes, config.reflect)
         inputs["reflector"] = writes
+    listen(screen.note, answers, writes)
     if asked["dry_run"]:
         show_search(screen, answers, writes or answers, environment, config)
         return
@@ -85,4 +86,5 @@ def evolve(
         screen.note(f"note: {plural(result.failures, 'answer')} of the writer held no usable text")
     if result.usage.retries:
         screen.note(f"note: {plural(result.usage.retries, 'request')} to a server had to be made again")
+    note_servers(screen, answers, writes)
     conclude(work, screen)

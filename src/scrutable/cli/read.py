@@ -15,7 +15,16 @@ from scrutable.cli.measure import add_twins, measured, tell
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.plan import show_plan
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.work import Identified, before_and_after, chosen_tasks, conclude, load, tasks_from, working
+from scrutable.cli.work import (
+    Identified,
+    before_and_after,
+    chosen_tasks,
+    conclude,
+    load,
+    note_servers,
+    tasks_from,
+    working,
+)
 from scrutable.core.accounts import Account
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
@@ -29,7 +38,7 @@ from scrutable.measure.fidelity import MeasureConfig
 from scrutable.models.api import ServedOptions
 from scrutable.models.base import Model
 from scrutable.models.hf import Loading
-from scrutable.models.loading import load_pair, open_model, told_addresses
+from scrutable.models.loading import listen, load_pair, open_model, told_addresses
 from scrutable.report.words import percent
 
 
@@ -85,6 +94,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     writer = None
     if asked["reflector"]:
         writer = load(screen, asked["reflector"], lambda: open_model(asked["reflector"], loading, served))
+    listen(screen.note, writer)
     lenses = [_lens(name, configs[name], writer) for name in names]
     change = Change(Speaker(base), Speaker(tuned))
     change.check()
@@ -107,6 +117,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     tell_accounts(accounts, screen)
     if found is not None:
         tell(found, screen)
+    note_servers(screen, writer)
     conclude(work, screen)
 
 

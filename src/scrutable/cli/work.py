@@ -22,8 +22,9 @@ from scrutable.measure.fidelity import MOST_UNKNOWN
 from scrutable.measure.language import unknown_words
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel
+from scrutable.models.loading import server_records
 from scrutable.report.page import report
-from scrutable.report.words import percent
+from scrutable.report.words import percent, plural, seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -81,6 +82,19 @@ def note_unknown(screen: Screen, model: Model, tasks: Sequence[Task]) -> None:
         if lost > MOST_UNKNOWN:
             screen.note(
                 f"note: {model.name} does not know {percent(lost)} of the words of the prompts: it cannot read them"
+            )
+
+
+def note_servers(screen: Screen, *models: Model | None) -> None:
+    """Say what went wrong with the servers that answer for these models, where anything did."""
+    for address, told in server_records(*models).items():
+        if told.troubles:
+            troubles = [what if times == 1 else f"{what} {times:,} times" for what, times in told.troubles.items()]
+            waits = [f"away for {seconds(told.away)}"] if told.absences else []
+            waits += [f"{seconds(told.paused)} of rest at its request"] if told.paused else []
+            screen.note(
+                f"note: {told.answered:,} of {plural(told.requests, 'request')} to {address} were answered "
+                f"({', '.join(troubles + waits)})"
             )
 
 

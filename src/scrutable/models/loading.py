@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from scrutable.core.errors import UserError
@@ -9,6 +10,7 @@ from scrutable.models.adapters import base_of
 from scrutable.models.api import ServedModel, ServedOptions
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel, Loading, load_model
+from scrutable.models.limiter import ServerRecord
 from scrutable.models.source import find_source
 
 SERVED = "served:"
@@ -38,6 +40,18 @@ def told_addresses(*models: Model | None) -> dict[str, str]:
     served = (f"{one.name} at {one.address}" for one in models if isinstance(one, ServedModel))
     said = ", ".join(dict.fromkeys(served))
     return {"served": said} if said else {}
+
+
+def listen(say: Callable[[str], None], *models: Model | None) -> None:
+    """Let `say` have the lines that tell of waiting for a server, of those models that one answers for."""
+    for one in models:
+        if isinstance(one, ServedModel):
+            one.listen(say)
+
+
+def server_records(*models: Model | None) -> dict[str, ServerRecord]:
+    """Return {address: what asking that server came to} of those models that a server answers for."""
+    return {one.address: one.record for one in models if isinstance(one, ServedModel)}
 
 
 def load_pair(

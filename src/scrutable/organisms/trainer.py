@@ -347,4 +347,7 @@ def export(
             transformers_weights(master.bfloat16(), config.shape()), folder / "model.safetensors", {"format": "pt"}
         )
         (folder / "config.json").write_text(json.dumps(transformers_config(config.shape()) | special, indent=1))
-        (folder / "generation_config.json").write_text(json.dumps({"do_sample": False, **special}, indent=1))
+        # `transformers serve` draws only where this says so, whatever temperature it is asked for, and of all tokens only
+        # where nothing cuts them; a server asked for temperature 0 is greedy all the same.
+        drawn = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        (folder / "generation_config.json").write_text(json.dumps({**drawn, **special}, indent=1))
