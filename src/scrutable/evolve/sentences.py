@@ -58,6 +58,32 @@ def union(first: Texts, second: Texts) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Texts taken apart, so that any of their sentences can be left out. `parts`: (module, sentence with its blanks)."""
+
+    texts: Texts
+    parts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, texts: Texts) -> Cut:
+        """Take texts apart, in the alphabet's order of the modules."""
+        return cls(texts, tuple((name, piece) for name, text in sorted(texts.items()) for piece in pieces(text)))
+
+    @property
+    def sentences(self) -> list[tuple[str, str]]:
+        """The module and the bare sentence of each part."""
+        return [(name, piece.strip()) for name, piece in self.parts]
+
+    def only(self, subset: int) -> dict[str, str]:
+        """Return the texts with only those sentences whose bit is set in `subset`, in their order."""
+        kept: dict[str, str] = dict.fromkeys(self.texts, "")
+        for place, (name, piece) in enumerate(self.parts):
+            if subset >> place & 1:
+                kept[name] += piece
+        return {name: text.strip() for name, text in kept.items()}
+
+
+@dataclass(frozen=True)
 class Removal:
     """A text without one of its sentences."""
 
