@@ -14,6 +14,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_rl_to_text:rl_to_text",
         "RL teaches a known rule; is the text read back right?",
     ),
+    "worth": (
+        "scrutable.cli.bench_worth:worth",
+        "Is the worth of sentences right, and do sanitise and shorten keep what is good?",
+    ),
 }
 
 

@@ -29,7 +29,6 @@ from scrutable.evolve.ledger import Keyed
 from scrutable.evolve.sentences import Cut
 
 _DRAWS = 10_000  # of a bootstrap: corrected tails are thin
-_PAIRS = 8  # orders and their reverses a task walks at most
 _LONGEST = 200  # sentences
 
 
@@ -42,6 +41,7 @@ class WorthConfig(Config):
     least: int = Field(
         default=24, ge=2, description="tasks that each subset must get for that; else orders of sentences are drawn"
     )
+    pairs: int = Field(default=2, ge=1, description="orders, each with its reverse, that a task walks at most")
     level: float = Field(default=0.95, gt=0.5, lt=1, description="level of the intervals")
     temperature: float = Field(default=1.0, ge=0, description="temperature at which tasks are answered")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
@@ -115,7 +115,7 @@ def plan(sentences: int, tasks: int, budget: int, config: WorthConfig) -> Plan:
         raise UserError(
             f"{budget} rollouts do not suffice for {sentences} sentences: {2 * (walk + alone)} are the least that tells anything"
         )
-    pairs = max(1, min(_PAIRS, (budget // each - alone) // walk))
+    pairs = max(1, min(config.pairs, (budget // each - alone) // walk))
     return Plan("orders", each, pairs, each * (pairs * walk + alone))
 
 
