@@ -45,8 +45,7 @@ class Subject:
 
     def check(self) -> None:
         """Refuse what cannot be measured. Errors: UserError."""
-        if not self.env.rewarded:
-            raise UserError(f"{self.env.name} has no reward, so no sentence can be worth any: add a reward function")
+        check_rewarded(self.env)
         if self.change is not None:
             self.change.check()
             if self.program.modules != (TEXT,):
@@ -59,14 +58,20 @@ class Subject:
         return [digest_of(asked), config.digest(), digest_of(dict(texts))]
 
 
-def begin(run: Run, name: str, says: str, identity: Sequence[str], budget: int) -> None:
+def check_rewarded(env: Environment) -> None:
+    """Refuse an environment without a reward. Errors: UserError."""
+    if not env.rewarded:
+        raise UserError(f"{env.name} has no reward, so no sentence can be worth any: add a reward function")
+
+
+def begin(run: Run, name: str, says: str, identity: Sequence[str]) -> None:
     """Write down what is measured. Errors: UserError when the run holds a measurement of something else."""
     begun = run.get("stage")
     if begun is not None and begun.payload["measured"] != list(identity):
         raise UserError(
             f"{run.path} holds another measurement (another environment, text, model or config): choose another run folder"
         )
-    payload = {"name": name, "says": says, "seconds_expected": None, "total": budget, "measured": list(identity)}
+    payload = {"name": name, "says": says, "seconds_expected": None, "total": None, "measured": list(identity)}
     run.append("stage", "stage", payload)
 
 
@@ -189,19 +194,22 @@ class Shares:
         return [*self.choose, *self.check, *self.report]
 
 
-def shares_of(env: Environment, run: Run, choose: int, check: int, report: int) -> Shares:
+def shares_of(env: Environment, run: Run | None, choose: int, check: int, report: int) -> Shares:
     """Divide tasks: those that decide are of the keep split, those that are reported on of the report split.
 
-    Drawn from the run's seed and the tasks' content. Where the keep split has too few for both, each gets its part.
-    Errors: UserError when a split is empty, or the keep split has fewer than four different tasks.
+    Drawn from the run's seed and the tasks' content (without a run: not drawn, for a plan). Where the keep split has too few
+    for both, each gets its part. Errors: UserError when a split is empty, or has too few different tasks.
     """
     kept, told = distinct_tasks(env.tasks("keep")), distinct_tasks(env.tasks("report"))
     if len(kept) < 4:
         raise UserError(f"the keep split has {len(kept)} different tasks, and four are needed: give more rows")
     seen = {key for key, _ in kept}
     told = [one for one in told if one[0] not in seen]
-    run.random("tasks/keep").shuffle(kept)
-    run.random("tasks/report").shuffle(told)
+    if len(told) < 2:
+        raise UserError("the report split has fewer than two tasks that the keep split has not: give more rows")
+    if run is not None:
+        run.random("tasks/keep").shuffle(kept)
+        run.random("tasks/report").shuffle(told)
     if choose + check > len(kept):
         choose = max(2, len(kept) * choose // (choose + check))
     return Shares(tuple(kept[:choose]), tuple(kept[choose : choose + check]), tuple(told[:report]))

@@ -69,7 +69,7 @@ def sanitise(
     if not any(sentences(text) for text in given.texts.values()):
         raise UserError("the text has no sentence: give one that is to be sanitised")
     says = "trying the text without its sentences"
-    begin(run, "sanitise", says, subject.identity(config, texts), config.worth.budget)
+    begin(run, "sanitise", says, subject.identity(config, texts))
     shares = shares_of(subject.env, run, config.worth.tasks, 0, config.report)
     games = Games(subject, run, spending_of(config.worth), shares.all)
     found = _cleaned(games, given, shares, config.worth)

@@ -93,7 +93,7 @@ def shorten(subject: Subject, texts: Mapping[str, str], run: Run, config: Shorte
     if not any(sentences(text) for text in whole.texts.values()):
         raise UserError("the text has no sentence: give one that is to be shortened")
     says = "trying the text without its sentences"
-    begin(run, "shorten", says, subject.identity(config, texts), config.worth.budget)
+    begin(run, "shorten", says, subject.identity(config, texts))
     shares = shares_of(subject.env, run, config.worth.tasks, config.check, config.report)
     games = Games(subject, run, spending_of(config.worth), shares.all)
     result = _Shortening(games, whole, shares, config).result()
