@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from scrutable.cli.folders import check_run, job
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.texts import opened, show_worth, takes_text, tell_standing, tell_worth, text_of
+from scrutable.cli.texts import Asked, opened, show_worth, takes_text, tell_standing, tell_worth
 from scrutable.cli.work import conclude, working
 from scrutable.evolve import shorten as shortening
 from scrutable.evolve.games import shares_of
@@ -30,38 +28,33 @@ from scrutable.report.words import between, number, plural
 @knobs(ServedOptions, "served")
 def shorten(
     env: str,
-    given: str | None,
-    source: str | None,
-    model: str,
-    after: str | None,
+    asked: Asked,
     run_name: str | None,
     seed: int,
     screen: Screen,
-    **asked: Any,
 ) -> None:
     """Find the shortest text, made by leaving sentences out, whose reward on ENV is not worse by more than a margin.
 
     Texts are chosen and compared on keep tasks; what the shortest scores is told on report tasks.
     """
-    text = text_of(given, source)
     config = config_of(shortening.ShortenConfig)
-    subject = {"env": env, "model": model, "after": after or "", "text": text}
+    subject = {"env": env, "model": asked.model, "after": asked.after or "", "text": asked.text}
     configs = {"shorten": config, "loading": config_of(Loading), "served": config_of(ServedOptions, "served")}
     made = job("shorten", seed, subject, configs)
-    if not asked["dry_run"]:
+    if not asked.dry_run:
         check_run(run_name, made)
-    tried = opened(screen, env, model, after)
-    if asked["dry_run"]:
+    tried = opened(screen, env, asked)
+    if asked.dry_run:
         shares = shares_of(tried.subject.env, None, config.worth.tasks, config.check, config.report)
-        amount = len(Cut.of({TEXT: text}).parts)
+        amount = len(Cut.of({TEXT: asked.text}).parts)
         rest = shortening.reserved(amount, shares)
         chosen = plan(amount, len(shares.choose), config.worth.budget - rest, config.worth)
-        show_worth(screen, tried.subject, chosen, text, rest)
+        show_worth(screen, tried.subject, chosen, asked.text, rest)
         return
     name = tried.subject.env.name
     about = {"title": f"A text for {name}, shortened", "before": tried.subject.model.name, "after": "", "env": name}
     with working(screen, run_name, made, about, tried.inputs) as work:
-        found = shortening.shorten(tried.subject, {TEXT: text}, work.run, config)
+        found = shortening.shorten(tried.subject, {TEXT: asked.text}, work.run, config)
         short = found.short.candidate.texts[TEXT]
         work.result = {"shorten": found, "text": short}
     tell_worth(screen, found.worth)

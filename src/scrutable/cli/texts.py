@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -35,8 +36,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 CALLED = {"proxy": "reward", "true": "true reward", "kl": "nats closer to AFTER"}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: a text, who is given it, and what beside it."""
+
+    text: str
+    model: str
+    after: str | None
+    dry_run: bool
+
+
 def takes_text(function: F) -> F:
-    """Add `--text`, `--of`, `--model`, `--after` and `--dry-run` to a verb."""
+    """Add `--text`, `--of`, `--model`, `--after` and `--dry-run` to a verb, and hand `asked` to it."""
+
+    @wraps(function)
+    def with_text(
+        *args: Any, given: str | None, source: str | None, model: str, after: str | None, dry_run: bool, **rest: Any
+    ) -> Any:
+        return function(*args, asked=Asked(text_of(given, source), model, after, dry_run), **rest)
+
     options = (
         click.option("--text", "given", default=None, metavar="TEXT", help="the text itself, @FILE, or - for stdin"),
         click.option("--of", "source", default=None, metavar="RUN", help="take the best text of a finished evolve run"),
@@ -46,9 +64,10 @@ def takes_text(function: F) -> F:
         ),
         click.option("--dry-run", is_flag=True, help="say what it would cost, and stop"),
     )
+    made: Any = with_text
     for option in reversed(options):
-        function = option(function)
-    return function
+        made = option(made)
+    return made  # type: ignore[no-any-return]
 
 
 def text_of(given: str | None, source: str | None) -> str:
@@ -78,8 +97,9 @@ class Opened:
     inputs: Mapping[str, Identified]
 
 
-def opened(screen: Screen, env: str, model: str, after: str | None) -> Opened:
+def opened(screen: Screen, env: str, asked: Asked) -> Opened:
     """Open the environment and the models. Errors: UserError."""
+    model, after = asked.model, asked.after
     environment: Environment = open_env(env)
     check_rewarded(environment)  # before anything is loaded
     loading = config_of(Loading)
