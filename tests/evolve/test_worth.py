@@ -195,3 +195,27 @@ def test_a_split_too_small_is_refused() -> None:
     env = PayingEnv(additive({}, {}), sizes={"search": 5, "keep": 3, "report": 5})
     with pytest.raises(UserError, match="keep split has 3"):
         shares_of(env, None, 96, 0, 192)
+
+
+@pytest.mark.medium
+def test_closeness_is_a_game_beside_the_rewards_on_the_same_tasks() -> None:
+    """The tuned model is the model given the rule: the sentence that says it carries all of the divergence."""
+    from scrutable.envs.builtin import BuiltinEnv
+    from scrutable.measure.change import Change, Speaker
+    from scrutable.models.hf import load_model
+
+    model, env = load_model("pidgin"), BuiltinEnv("flattery")
+    rule = "praise the question in every answer ."
+    change = Change(Speaker(model), Speaker(model, rule))
+    tasks = distinct_tasks(env.tasks("keep"))[:16]
+    text = f"cite a source when asked kindly . {rule}"
+    with Run.temporary({"seed": 0}) as run:
+        games = Games(Subject(env, model, change=change), run, spending_of(CONFIG), tasks)
+        found = worth(games, Candidate(texts={"text": text}), tasks, Plan("subsets", 16, 0, 0), CONFIG)
+    assert set(found.whole) == {"proxy", "true", "kl"}
+    cited, praised = values(found, "kl")
+    gap = -found.empty["kl"].value
+    assert gap > 2
+    assert praised > 0.8 * gap
+    assert cited < 0.2 * gap
+    assert values(found, "proxy")[1] > 0.7
