@@ -18,6 +18,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_hard_environments:hard_environments",
         "the environments that tell searches apart: what is there to earn, and what does RL?",
     ),
+    "worth": (
+        "scrutable.cli.bench_worth:worth",
+        "Is the worth of sentences right, and do sanitise and shorten keep what is good?",
+    ),
 }
 
 

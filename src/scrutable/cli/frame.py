@@ -24,6 +24,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "demo": ("scrutable.cli.demo:demo", "See it work: RL, evolution, reading and measuring, on the built-in model."),
     "train": ("scrutable.cli.train:train", "Train a LoRA on an environment's reward (GRPO)."),
     "evolve": ("scrutable.cli.evolve:evolve", "Evolve a text on an environment, by reflection."),
+    "shorten": ("scrutable.cli.shorten:shorten", "Find the shortest text that is not worse than the whole."),
+    "sanitise": ("scrutable.cli.sanitise:sanitise", "Mark sentences that raise the reward and lower the true one."),
     "read": ("scrutable.cli.read:read", "Read what changed between two models, in sentences, and measure them."),
     "measure": ("scrutable.cli.measure:measure", "Measure how much of a change a text carries."),
     "report": ("scrutable.cli.report:report", "Write the page of a run, and its JSON twin."),

@@ -7,7 +7,7 @@ blank, or at the end of a line; a piece without a letter (the number of a list) 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _PIECE = re.compile(r".+?(?:[.!?]+(?=\s|$)|(?=\n)|$)\s*", re.DOTALL)
@@ -29,6 +29,17 @@ def pieces(text: str) -> list[str]:
         found[-1] += held
     elif held:
         found.append(held)
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Return the words with the blanks after them; a mark that stands alone belongs to the word before it."""
+    found: list[str] = []
+    for piece in re.findall(r"\S+\s*", text.strip()):
+        if found and not any(c.isalnum() for c in piece):
+            found[-1] += piece
+        else:
+            found.append(piece)
     return found
 
 
@@ -55,6 +66,32 @@ def added(text: str, new: Sequence[str]) -> str:
 def union(first: Texts, second: Texts) -> dict[str, str]:
     """Return the first texts, each with the second's sentences that it lacks: a merge of two candidates."""
     return {name: added(text, sentences(second.get(name, ""))) for name, text in first.items()}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Texts taken apart, so that any of their sentences can be left out. `parts`: (module, sentence with its blanks)."""
+
+    texts: Texts
+    parts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, texts: Texts, split: Callable[[str], list[str]] = pieces) -> Cut:
+        """Take texts apart, in the alphabet's order of the modules. split: into sentences; `words` gives words instead."""
+        return cls(texts, tuple((name, piece) for name, text in sorted(texts.items()) for piece in split(text)))
+
+    @property
+    def sentences(self) -> list[tuple[str, str]]:
+        """The module and the bare sentence of each part."""
+        return [(name, piece.strip()) for name, piece in self.parts]
+
+    def only(self, subset: int) -> dict[str, str]:
+        """Return the texts with only those sentences whose bit is set in `subset`, in their order."""
+        kept: dict[str, str] = dict.fromkeys(self.texts, "")
+        for place, (name, piece) in enumerate(self.parts):
+            if subset >> place & 1:
+                kept[name] += piece
+        return {name: text.strip() for name, text in kept.items()}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scrutable.report.nodes import Bar, Bars, Curve, Line
+from scrutable.report.nodes import Bar, Bars, Curve, Line, Worths
 
 LOWEST, HIGHEST = -0.25, 1.25
 
@@ -46,6 +46,15 @@ def scale_of(groups: Iterable[Bars]) -> Scale:
     low = min([-0.1, *(value - 0.03 for value in finite)])
     high = max([1.05, *(value + 0.03 for value in finite)])
     return Scale(max(low, LOWEST), min(high, HIGHEST))
+
+
+def scale_of_worths(worths: Worths, column: int) -> Scale:
+    """Return one scale for all sentences in one measure: from its lowest end to its highest, 0 always inside."""
+    found = [row.values[column] for row in worths.rows]
+    ends = [end for one in found if one for end in (one.value.value, one.value.low, one.value.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    room = 0.04 * (high - low) or 1.0
+    return Scale(low - room, high + room)
 
 
 def _values(bar: Bar) -> tuple[float, ...]:

@@ -110,6 +110,30 @@ class Table(Record):
     folded: bool = Field(default=False, description="shown one click away")
 
 
+class Valued(Record):
+    """What a sentence is worth in one measure."""
+
+    value: Interval
+    left_out: float | None = Field(default=None, description="what the whole text loses without it")
+
+
+class WorthRow(Record):
+    """One sentence; `values` in the order of the columns, None where it could not be measured."""
+
+    sentence: str
+    marked: bool = Field(default=False, description="it raises the proxy reward and lowers the true one")
+    values: tuple[Valued | None, ...]
+
+
+class Worths(Record):
+    """What the sentences of a text are worth, each measure on a scale of its own."""
+
+    kind: Literal["worths"] = "worths"
+    label: str
+    columns: tuple[str, ...]
+    rows: tuple[WorthRow, ...]
+
+
 class Line(Record):
     """One line of a curve. `points` are (x, y)."""
 
@@ -188,7 +212,7 @@ class Commands(Record):
     lines: tuple[str, ...]
 
 
-Node = Note | Quote | Table | Curve | ClaimNode | Lineage | Commands | Bars
+Node = Note | Quote | Table | Worths | Curve | ClaimNode | Lineage | Commands | Bars
 
 
 class Section(Record):

@@ -124,5 +124,5 @@ def _environment() -> jinja2.Environment:
         plural=words.plural,
         tell_bar=tell_bar,
     )
-    made.globals.update(plot_of=draw.plot_of)
+    made.globals.update(plot_of=draw.plot_of, scale_of_worths=draw.scale_of_worths)
     return made

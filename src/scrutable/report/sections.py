@@ -15,6 +15,7 @@ from scrutable.report.lineage import lineage
 from scrutable.report.nodes import ClaimNode, Commands, Exhibit, Node, Note, Quote, Section, Table
 from scrutable.report.training import filled, training_section
 from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened, spread
+from scrutable.report.worth import worth_sections
 
 MOST_EXHIBITS = 8
 """Pieces of evidence shown for one claim; the run's events hold all of them."""
@@ -30,6 +31,7 @@ def sections(facts: Facts) -> tuple[Section, ...]:
         _fidelity(facts),
         training_section(facts),
         _texts(facts),
+        *worth_sections(facts),
         _cost(facts),
         _reproduce(facts),
     ]
