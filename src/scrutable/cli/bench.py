@@ -14,6 +14,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_rl_to_text:rl_to_text",
         "RL teaches a known rule; is the text read back right?",
     ),
+    "compare": (
+        "scrutable.cli.bench_compare:compare",
+        "Planted runs are compared; are the behaviours told apart, and no more of them?",
+    ),
 }
 
 
