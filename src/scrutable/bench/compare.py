@@ -19,7 +19,7 @@ from pydantic import Field
 
 from scrutable.core.clusters import agreement
 from scrutable.core.comparisons import Comparison
-from scrutable.core.config import Config
+from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling, Score, Split, Task, digest_of
@@ -66,11 +66,11 @@ ARMS: Mapping[str, Arm] = {
 
 
 class CompareBenchConfig(Config):
-    """What the bench runs. Seeds up to 102 are for building; the bench starts at 103."""
+    """What the bench runs: more seeds and arms may be asked for later. Seeds up to 102 are for building."""
 
-    seeds: int = Field(default=10, ge=1, description="cases of each arm")
-    first_seed: int = Field(default=103, description="the first seed; the others follow it")
-    arms: tuple[str, ...] = Field(default=tuple(ARMS), description="kinds of cases")
+    seeds: int = anywhere(10, "cases of each arm", ge=1)
+    first_seed: int = anywhere(103, "the first seed; the others follow it")
+    arms: tuple[str, ...] = anywhere(tuple(ARMS), "kinds of cases")
     model: str = Field(default="pidgin", description="the model that is given the texts")
     compare: CompareConfig = Field(
         default_factory=lambda: CompareConfig(claims=0, max_tokens=48), description="the comparison"
