@@ -22,6 +22,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_worth:worth",
         "Is the worth of sentences right, and do sanitise and shorten keep what is good?",
     ),
+    "compare": (
+        "scrutable.cli.bench_compare:compare",
+        "Planted runs are compared; are the behaviours told apart, and no more of them?",
+    ),
 }
 
 

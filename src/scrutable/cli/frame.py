@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "sanitise": ("scrutable.cli.sanitise:sanitise", "Mark sentences that raise the reward and lower the true one."),
     "read": ("scrutable.cli.read:read", "Read what changed between two models, in sentences, and measure them."),
     "measure": ("scrutable.cli.measure:measure", "Measure how much of a change a text carries."),
+    "compare": ("scrutable.cli.compare:compare", "Compare runs: do they converge, and on what?"),
     "report": ("scrutable.cli.report:report", "Write the page of a run, and its JSON twin."),
     "runs": ("scrutable.cli.runs:runs", "List the runs."),
     "env": ("scrutable.cli.env:env", "List the built-in environments, or try one: what is wrong with it?"),

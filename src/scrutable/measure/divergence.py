@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 _LN2 = math.log(2.0)
+EVERYONE = "*"
+"""For `Meter.keep`: every speaker's distributions are kept, where many are set against each other along the same answers."""
 COLUMNS = ("kl", "back", "js", "logp", "logq")
 _CELLS = 2 << 20  # cells (position x token) worked on at once: bounds the temporaries
 
@@ -93,7 +95,7 @@ class Meter:
     """Measures along answers, and remembers one side's distributions for as long as they fit into memory.
 
     Owns that memory, and nothing else. The same batch is measured against many texts: `keep` names the speaker whose
-    distributions are worth keeping.
+    distributions are worth keeping, or EVERYONE.
     """
 
     tab: Tab
@@ -190,7 +192,7 @@ class Meter:
         tokens = sum(len(one.said.tokens) for one in piece)
         self._spent += Usage(forward_passes=len(piece), answer_tokens=tokens)
         found = speaker.open.logprobs([one.prompts[side] for one in piece], [one.answers[side] for one in piece])
-        if speaker.identity == self.keep:
+        if self.keep in (speaker.identity, EVERYONE):
             self._remember(place, found)
         return found
 

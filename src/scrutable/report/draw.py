@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scrutable.report.nodes import Bar, Bars, Curve, Line, Worths
+from scrutable.report.nodes import Bar, Bars, Curve, Grid, Line, Worths
 
 LOWEST, HIGHEST = -0.25, 1.25
 
@@ -110,3 +110,58 @@ def plot_of(curve: Curve) -> Plot:
 def _round_step(step: float) -> float:
     power = 10.0 ** math.floor(math.log10(step))
     return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= step * 0.999)
+
+
+@dataclass(frozen=True)
+class Square:
+    """The frame of a grid: where its cells stand, in units of its view box, and how dark they are."""
+
+    count: int
+    most: float
+    groups: tuple[int, ...]
+    cell: float = 36.0
+    edge: float = 9.0  # where the numbers of rows and columns stand
+    margin: float = 18.0
+    gap: float = 1.0
+
+    @property
+    def wide(self) -> float:
+        """The side of the whole."""
+        return self.margin + self.cell * self.count + self.gap
+
+    @property
+    def inside(self) -> float:
+        """The side of a cell as drawn."""
+        return self.cell - 2 * self.gap
+
+    @property
+    def told(self) -> bool:
+        """Is there room for the numbers?"""
+        return self.count <= 16
+
+    @property
+    def blocks(self) -> list[tuple[float, float]]:
+        """Where each group begins, and its side."""
+        found, at = [], 0
+        for size in self.groups:
+            found.append((self.margin + self.cell * at, self.cell * size))
+            at += size
+        return found
+
+    def start(self, at: int) -> float:
+        """Return where a row or column begins."""
+        return self.margin + self.cell * at + self.gap
+
+    def middle(self, at: int) -> float:
+        """Return the middle of a row or column."""
+        return self.margin + self.cell * (at + 0.5)
+
+    def shade(self, value: float) -> float:
+        """Return how dark a cell is: from nearly nothing at 0 to nearly full at the largest distance."""
+        return round(0.08 + 0.84 * math.sqrt(max(0.0, value) / self.most), 3) if self.most > 0 else 0.08
+
+
+def square_of(grid: Grid) -> Square:
+    """Return the frame of a grid; the largest distance, and no less than twice the limit, is darkest."""
+    most = max([2 * grid.limit, *(cell.value for cell in grid.cells)])
+    return Square(len(grid.names), most, grid.groups)

@@ -13,6 +13,7 @@ import shlex
 from scrutable.core.accounts import Claim, Fidelity, Share, Slice
 from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
+from scrutable.report.comparison import first_of
 from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
 from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
 from scrutable.report.words import between, number, percent, plural, shortened
@@ -33,7 +34,9 @@ FIRST_READINGS = 3
 
 
 def first_screen(facts: Facts) -> First:
-    """Answer the three questions."""
+    """Answer the three questions; of a run that compares others, its own three."""
+    if facts.comparisons:
+        return first_of(facts.comparisons[-1])
     if facts.measured and not any(m.fidelity.changed for m in facts.measured):
         return _unchanged(facts)
     taught = _taught(facts)

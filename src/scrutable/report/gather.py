@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from scrutable.core.accounts import Account, Fidelity
+from scrutable.core.comparisons import Comparison
 from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Record, Usage
 
@@ -107,6 +108,7 @@ class Facts:
     searches: list[Search]
     readings: list[Reading]
     measured: list[Measured]
+    comparisons: list[Comparison]
     results: Mapping[str, Mapping[str, Any]]
     cost: dict[str, Usage]
     elapsed: dict[str, float]
@@ -145,6 +147,12 @@ def gather(run: Run) -> Facts:
         searches=searches,
         readings=readings,
         measured=measured,
+        comparisons=[
+            comparison
+            for event in events
+            if event.kind == "comparison"
+            and (comparison := _record(Comparison, event.payload.get("comparison"), unread))
+        ],
         results={_scope(event): event.payload for event in events if event.kind == "result"},
         cost=cost,
         elapsed=elapsed,

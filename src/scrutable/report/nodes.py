@@ -205,6 +205,27 @@ class Lineage(Record):
     tried: tuple[LineageText, ...] = ()
 
 
+class Cell(Record):
+    """One square of a grid."""
+
+    row: int
+    column: int
+    value: float
+    says: str = Field(description="what it is, with its interval")
+
+
+class Grid(Record):
+    """Distances of every two of several runs, as a square; rows and columns in the order of `names`."""
+
+    kind: Literal["grid"] = "grid"
+    title: str
+    says: str = Field(description="what is seen, in words")
+    names: tuple[str, ...]
+    groups: tuple[int, ...] = Field(description="how many rows belong together, from the top: one number a behaviour")
+    cells: tuple[Cell, ...] = Field(description="those off the diagonal")
+    limit: float = Field(description="up to this two count as one behaviour")
+
+
 class Commands(Record):
     """Lines to type."""
 
@@ -212,7 +233,7 @@ class Commands(Record):
     lines: tuple[str, ...]
 
 
-Node = Note | Quote | Table | Worths | Curve | ClaimNode | Lineage | Commands | Bars
+Node = Note | Quote | Table | Worths | Curve | ClaimNode | Lineage | Commands | Bars | Grid
 
 
 class Section(Record):
@@ -224,14 +245,19 @@ class Section(Record):
     nodes: tuple[Node, ...] = ()
 
 
+QUESTIONS = ("What did training teach?", "How much of it do these sentences carry?", "What is left?")
+
+
 class First(Record):
     """The first screen: three questions and their answers."""
 
+    questions: tuple[str, str, str] = QUESTIONS
     taught: tuple[Sentences, ...]
     taught_note: str = Field(default="", description="what to say when there is no sentence, and why")
     next_step: str = Field(default="", description="what to type to learn more, where nothing has been read")
     carried: tuple[Bars, ...]
     carried_note: str = ""
+    grid: Grid | None = Field(default=None, description="of a comparison: how far the runs are apart")
     left: tuple[Left, ...]
     left_note: str = ""
 

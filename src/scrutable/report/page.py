@@ -118,11 +118,12 @@ def _environment() -> jinja2.Environment:
     made.filters.update(
         percent=words.percent,
         number=words.number,
+        short=words.short,
         between=words.between,
         plain=words.plain,
         seconds=words.seconds,
         plural=words.plural,
         tell_bar=tell_bar,
     )
-    made.globals.update(plot_of=draw.plot_of, scale_of_worths=draw.scale_of_worths)
+    made.globals.update(plot_of=draw.plot_of, scale_of_worths=draw.scale_of_worths, square_of=draw.square_of)
     return made

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval, Slice
 from scrutable.core.records import Usage
+from scrutable.report.comparison import comparison_sections
 from scrutable.report.first import NAMES, bars, claim_anchor
 from scrutable.report.gather import Facts, Measured, Reading
 from scrutable.report.lineage import lineage
@@ -27,6 +28,7 @@ MOST_KNOBS = 14
 def sections(facts: Facts) -> tuple[Section, ...]:
     """Return the parts that have something to say."""
     made = [
+        *(section for found in facts.comparisons for section in comparison_sections(found)),
         *(_claims(reading) for reading in facts.readings),
         _fidelity(facts),
         training_section(facts),

@@ -143,6 +143,13 @@ def number(value: float) -> str:
     return _minus(f"{value:.2g}" if abs(value) >= 0.001 else f"{value:.1e}")
 
 
+def short(value: float) -> str:
+    """Return a number for a small square: two decimals without the zero before them: '.05', '1.2', '0'."""
+    if abs(value) < 0.005:
+        return "0"
+    return f"{value:.2f}".removeprefix("0") if value < 0.995 else f"{value:.2g}"
+
+
 def count(value: float) -> str:
     """Return a count with thousands marked: 12,400."""
     return _minus(f"{value:,.0f}")
