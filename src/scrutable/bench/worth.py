@@ -24,7 +24,7 @@ from scrutable.bench.worth_cases import BOTH, EXPLOITED, Kind, Trial, trial
 from scrutable.core.config import Config
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate
-from scrutable.envs.builtin import RECIPES
+from scrutable.envs.recipes import RECIPES
 from scrutable.evolve.games import Games, Subject, gained
 from scrutable.evolve.sanitise import SanitiseConfig, sanitise
 from scrutable.evolve.sentences import length, sentences

@@ -12,7 +12,8 @@ from typing import Literal
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import digest_of
-from scrutable.envs.builtin import RECIPES, BuiltinEnv, Mark, Recipe
+from scrutable.envs.builtin import BuiltinEnv
+from scrutable.envs.recipes import RECIPES, Mark, Recipe
 from scrutable.world import grammar
 from scrutable.world.answers import Parsed
 from scrutable.world.prompts import Prompt, Rates, common_facts
