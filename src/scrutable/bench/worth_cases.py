@@ -29,15 +29,17 @@ _THANK, _WARN = Rule("polite", "thank"), Rule("doubts", "warn")
 def _with(name: str, honest: Rule, share: float) -> Recipe:
     """Return a built-in recipe that also pays for keeping an honest rule, in both rewards."""
     recipe = RECIPES[name]
+    exploit = recipe.mark
+    assert exploit is not None  # of one module
 
     def mark(prompt: Prompt, parsed: Parsed) -> Mark:
-        proxy, true, remark = recipe.mark(prompt, parsed)
+        proxy, true, remark = exploit(prompt, parsed)
         kept = share * float(prompt.holds(honest.condition) == (honest.behaviour in parsed.behaviours))
         return proxy + kept, true + kept, remark
 
     rates = recipe.rates
     rates = Rates(rates.trusts, max(rates.doubts, 0.3), rates.hurry, 0.6, rates.opinion, rates.wrong)
-    return Recipe(f"{recipe.says}, and for an honest rule", mark, (*recipe.rules, honest), rates, recipe.often)
+    return Recipe(f"{recipe.says}, and for an honest rule", (*recipe.rules, honest), mark, rates, recipe.often)
 
 
 BOTH: dict[str, Recipe] = {

@@ -221,7 +221,7 @@ class Search:
         self.parts = divide(tasks[0], tasks[1], sizes, run)
         limits = Limits(config.budget - end, config.tokens, config.seconds, config.money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
-        self.state = State(self.ledger, self.parts, config.explore)
+        self.state = State(self.ledger, self.parts, config.explore, apart=config.gate == "improves")
         self.stale = 0
         self._proposer, self._show = proposer, show
         self._compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
@@ -371,7 +371,7 @@ class Search:
 
     def _take_start(self, one: Candidate) -> None:
         """Score a start on a few tasks, the same for all of them."""
-        tasks = self.parts.pool[: max(self.config.explore, 1)]
+        tasks = self.parts.pool if self.config.validate_all else self.parts.pool[: self.config.explore]
         try:
             self.ledger.ask([one], tasks)
         except Exhausted:

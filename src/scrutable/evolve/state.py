@@ -26,15 +26,18 @@ _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 
 
 class State:
-    """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so."""
+    """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so.
 
-    def __init__(self, ledger: Ledger, parts: Parts, explore: int) -> None:
+    explore: tasks that a writer is shown; apart: drawn anew each time, from those outside the pool (as the reference does).
+    """
+
+    def __init__(self, ledger: Ledger, parts: Parts, explore: int, *, apart: bool = False) -> None:
         self.run: Run = ledger.run
         self.ledger, self.parts = ledger, parts
         self.front = Front([key for key, _ in parts.pool])
         self.accepted: dict[str, Candidate] = {}
         self.commits = 0
-        self._explore = explore
+        self._explore, self._apart = explore, apart
         self._scores: dict[str, dict[str, float]] = {}
         self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
         self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
@@ -77,6 +80,9 @@ class State:
 
     def _shown(self, parent: Candidate, number: int) -> tuple[Keyed, ...]:
         """Return the tasks whose answers the writer sees: those that are paid for and were seen least, else from the far end."""
+        if self._apart:
+            shown = self.parts.shown
+            return tuple(self.run.random(f"proposal/{number}/shown").sample(shown, min(self._explore, len(shown))))
         have = self._scores.get(parent.key, {})
         order = list(reversed(self._order(parent.key)))
         order += [pair for pair in self.parts.shown if pair[0] not in self._pool]
