@@ -3,7 +3,7 @@
 The unit is always the task: several answers to one task are averaged before they come here. Scores that could not be
 given are None and leave their task out of the pair (`complete`); nothing here takes None for 0.
 
-- intervals: `bootstrap_mean`, `bootstrap_ratio` (shares: ratios of sums), `wilson_interval` (rates);
+- intervals: `bootstrap_mean`, `score_interval` (few or equal scores), `bootstrap_ratio` (shares: ratios of sums), `wilson_interval` (rates);
 - nulls: `quantile`;
 - choosing among candidates of which some lack scores: `comparable`.
 
@@ -126,6 +126,35 @@ def wilson_interval(successes: float, count: int, level: float = 0.95) -> Interv
     low = max(0.0, middle - half) if successes > 0 else 0.0
     high = min(1.0, middle + half) if successes < count else 1.0
     return Interval(value=rate, low=low, high=high, count=count)
+
+
+def score_interval(
+    values: ArrayLike, bounds: tuple[float, float], *, rng: np.random.Generator, level: float = 0.95
+) -> Interval:
+    """Return the mean of scores [tasks] within `bounds` with an interval that a sample without variance does not make empty.
+
+    Scores of two values, the bounds, are a rate (Wilson's interval, stretched); equal scores are held to be a rate of 1
+    between their value and either bound; all others: `bootstrap_mean`. Errors: ValueError as there.
+    """
+    column = finite(values)
+    low, high = min(bounds), max(bounds)
+    if column.size and set(column.tolist()) <= {low, high} and low < high:
+        rate = wilson_interval(float((column == high).sum()), column.size, level)
+        return _stretched(rate, low, high)
+    if column.size > 1 and float(np.ptp(column)) == 0 and low < high:
+        value, share = float(column[0]), wilson_interval(column.size, column.size, level).low or 0.0
+        return Interval(
+            value=value,
+            low=value - (1 - share) * max(0.0, value - low),
+            high=value + (1 - share) * max(0.0, high - value),
+            count=column.size,
+        )
+    return bootstrap_mean(column, rng=rng, level=level)
+
+
+def _stretched(rate: Interval, low: float, high: float) -> Interval:
+    ends = [None if end is None else low + (high - low) * end for end in (rate.low, rate.high)]
+    return Interval(value=low + (high - low) * rate.value, low=ends[0], high=ends[1], count=rate.count)
 
 
 def _bootstrap(

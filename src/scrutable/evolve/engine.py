@@ -58,14 +58,14 @@ class EvolveConfig(Config):
     proposals: int = Field(default=200, ge=0, description="most proposals")
     patience: int = Field(default=16, ge=1, description="stop after this many proposals without a better text")
     target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
-    pool: int = Field(default=96, ge=2, description="search tasks that texts are tried on")
+    pool: int = Field(default=108, ge=2, description="search tasks that texts are tried on")
     keep: int = Field(
         default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score"
     )
     explore: int = Field(default=12, ge=1, description="answers of its parent that a proposal may show to the writer")
     width: int = Field(default=8, ge=1, description="most children that a proposal screens")
     screen: int = Field(default=4, ge=1, description="tasks that children are screened on at a time")
-    look: int = Field(default=8, ge=1, description="tasks between two looks of the test")
+    look: int = Field(default=4, ge=1, description="tasks between two looks of the test")
     tested: int = Field(default=1, ge=1, description="children of a proposal that are tested, the best of the screened")
     finalists: int = Field(default=3, ge=1, description="candidates compared at the end")
     compose: bool | None = Field(

@@ -16,7 +16,7 @@ from pydantic import Field
 from scrutable.core.accounts import Interval
 from scrutable.core.records import Candidate, Record
 from scrutable.core.sequential import Standard, Verdict, flip_test
-from scrutable.core.stats import Array, bootstrap_mean, complete
+from scrutable.core.stats import Array, complete, score_interval
 from scrutable.evolve.ledger import Exhausted, Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.sentences import Removal, length, removals
@@ -75,7 +75,7 @@ def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: 
         best,
         _interval(ledger, own, "score"),
         _interval(ledger, start, "base"),
-        _interval(ledger, own - start, "gain"),
+        _interval(ledger, own - start, "gain", paired=True),
         tuple(worth),
         tuple(notes),
     )
@@ -155,7 +155,7 @@ def _worths(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str]) -> 
     for removal, one in zip(found, shorter, strict=True):
         falls, keys = _falls(ledger, best, one, parts.final)
         ranked = [keys[row] for row in np.argsort(-falls, kind="stable")]
-        gain = _interval(ledger, falls, f"worth/{one.key}")
+        gain = _interval(ledger, falls, f"worth/{one.key}", paired=True)
         worths.append(Worth(module=removal.module, sentence=removal.sentence, gain=gain, tasks=tuple(ranked[:_MOST])))
     return worths
 
@@ -173,5 +173,10 @@ def _falls(ledger: Ledger, whole: Candidate, rest: Candidate, tasks: Sequence[Ke
     return one - other, keys
 
 
-def _interval(ledger: Ledger, values: Array, place: str, level: float = 0.95) -> Interval | None:
-    return bootstrap_mean(values, rng=ledger.run.rng(f"end/{place}"), level=level) if values.size else None
+def _interval(ledger: Ledger, values: Array, place: str, *, paired: bool = False) -> Interval | None:
+    """Return the mean of scores, or of paired differences, with its interval."""
+    if not values.size:
+        return None
+    low, high = min(ledger.rewards, default=0.0), max(ledger.rewards, default=0.0)
+    bounds = (low - high, high - low) if paired else (low, high)
+    return score_interval(values, bounds, rng=ledger.run.rng(f"end/{place}"))
