@@ -335,7 +335,7 @@ def export(
 ) -> None:
     """Write the run's model as a transformers Llama: config.json, generation_config.json, model.safetensors in bf16.
 
-    `directory` is replaced, whole or not at all. Files of `tokenizer_dir` are copied beside them, except those three.
+    `directory` is replaced, whole or not at all. Other files of `tokenizer_dir` are copied. Servers are told to draw.
     """
     config, master = load(workdir)
     special = {"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad}
@@ -347,7 +347,4 @@ def export(
             transformers_weights(master.bfloat16(), config.shape()), folder / "model.safetensors", {"format": "pt"}
         )
         (folder / "config.json").write_text(json.dumps(transformers_config(config.shape()) | special, indent=1))
-        # `transformers serve` draws only where this says so, whatever temperature it is asked for, and of all tokens only
-        # where nothing cuts them; a server asked for temperature 0 is greedy all the same.
-        drawn = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-        (folder / "generation_config.json").write_text(json.dumps({**drawn, **special}, indent=1))
+        (folder / "generation_config.json").write_text(json.dumps({"do_sample": True, "top_k": 0, **special}, indent=1))
