@@ -39,6 +39,12 @@ SMALL = PeerConfig(validation=30)
 GRID = PeerConfig(validation=30, parents=2, each=4, minibatch=5)
 
 
+def test_only_its_own_settings_are_called_its_default() -> None:
+    assert PeerConfig().name == SMALL.name == "gepa default"
+    assert PeerConfig(minibatch=5).name == "gepa 1x1"
+    assert GRID.name == "gepa 2x4"
+
+
 @pytest.mark.parametrize("config", [SMALL, GRID])
 def test_it_finds_the_rule_and_every_rollout_is_counted(config: PeerConfig) -> None:
     model = ToyModel()

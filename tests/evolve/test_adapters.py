@@ -16,7 +16,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, events_equal
 from scrutable.core.records import Candidate, Rollout
 from scrutable.evolve.adapter_writers import items_of
-from scrutable.evolve.adapters import AdapterScorer, Instances, derived_identity, evolve_adapter
+from scrutable.evolve.adapters import AdapterScorer, Handling, Instances, derived_identity, evolve_adapter
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.evolve.ledger import Cell
 from scrutable.evolve.reflection import Item, Proposal
@@ -125,8 +125,9 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, at: int) 
             return model(messages)
 
         with Run.open(place, {"seed": 5}) as run:
-            make = lambda held: AdapterScorer(DefaultAdapter(model=dying), held, identity="toy")  # noqa: E731
-            evolve_adapter(default_adapter(), (data(60), data(40, "v")), run, {"p": ""}, Guesser(), SMALL, scorer=make)
+            adapter = DefaultAdapter(model=dying)
+            given = data(60), data(40, "v")
+            evolve_adapter(adapter, given, run, {"p": ""}, Guesser(), SMALL, Handling(identity="toy"))
 
     search(tmp_path / "whole", None)
     with pytest.raises(Killed):
@@ -282,3 +283,21 @@ def test_identity_tells_settings_and_functions_apart() -> None:
 def test_starts_must_agree_on_their_components() -> None:
     with Run.temporary() as run, pytest.raises(UserError, match="name different components"):
         evolve_adapter(default_adapter(), (data(9), None), run, [{"a": ""}, {"b": ""}], Guesser())
+
+
+def test_instances_without_content_of_their_own_are_named_by_the_user() -> None:
+    class Row(dict[str, Any]):
+        """What gepa's adapter takes, with something in it that JSON cannot say."""
+
+    def rows(count: int, tag: str) -> list[dict[str, Any]]:
+        return [Row(one, held=object()) for one in data(count, tag)]
+
+    given = rows(60, "t"), rows(40, "v")
+    with Run.temporary() as run:
+        with pytest.raises(UserError, match="known by its place in memory alone"):
+            evolve_adapter(default_adapter(), given, run, {"p": ""}, Guesser(), SMALL)
+        found = evolve_adapter(
+            default_adapter(), given, run, {"p": ""}, Guesser(), SMALL, Handling(named=lambda one: one["input"])
+        )
+    assert found.rollouts > 0
+    assert found.unscored == 0

@@ -34,9 +34,11 @@ class PeerConfig(Config):
     """How gepa is run. What is not said here is its default."""
 
     parents: int = Field(default=1, ge=1, description="parents of an iteration")
-    each: int = Field(default=1, ge=1, description="proposals from each parent; 1 and 1 is gepa's default")
+    each: int = Field(default=1, ge=1, description="proposals from each parent; 1 and 1 is its default")
     minibatch: int = Field(default=3, ge=1, description="tasks shown to the writer, on which a child must do better")
-    validation: int = Field(default=96, ge=1, description="keep tasks on which every accepted candidate is scored")
+    validation: int = Field(
+        default=32, ge=1, description="keep tasks on which every accepted candidate is scored; it has no default"
+    )
     perfect: float | None = Field(
         default=1.0, description="a minibatch with this score on every task is not reflected on; None: all are"
     )
@@ -45,8 +47,8 @@ class PeerConfig(Config):
     @property
     def name(self) -> str:
         """What the arm is called."""
-        grid = "default" if (self.parents, self.each) == (1, 1) else f"{self.parents}x{self.each}"
-        return f"gepa {grid}"
+        default = (self.parents, self.each, self.minibatch) == (1, 1, 3)
+        return "gepa default" if default else f"gepa {self.parents}x{self.each}"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
@@ -223,6 +223,19 @@ def _name_of(thing: Any) -> str:
 # ------------------------------------------------------------------------------------------------------------- search
 
 
+@dataclasses.dataclass(frozen=True)
+class Handling:
+    """What cannot be read off an adapter and its data.
+
+    identity: what decides the adapter's scores (see `derived_identity`). threads: it may be called by several threads at
+    once. named: an instance's name, where its content cannot be told.
+    """
+
+    identity: str | None = None
+    threads: bool = False
+    named: Named | None = None
+
+
 def evolve_adapter(
     adapter: Adapter,
     data: tuple[Any, Any | None],
@@ -230,23 +243,22 @@ def evolve_adapter(
     start: Mapping[str, str] | Sequence[Mapping[str, str]],
     writer: Writer | None = None,
     config: EvolveConfig | None = None,
-    scorer: Callable[[Instances], AdapterScorer] | None = None,
+    handling: Handling | None = None,
 ) -> EvolveResult:
     """Evolve the texts of a system that an adapter of gepa runs: the adapter as it is, the search of `evolve`.
 
     data: the instances to search on, and those to choose and score on (None: every third of the first, drawn from the run's
     seed). start: the texts to start from, by component. writer: a Proposer, a model, or a function from a prompt to an
-    answer, which is asked in English; None: the adapter's own `propose_new_texts`. scorer: makes the scorer, where the
-    default will not do (an identity, threads, names of instances). Events go to `run` under "evolve/".
+    answer, which is asked in English; None: the adapter's own `propose_new_texts`. Events go to `run` under "evolve/".
     Errors: UserError as `evolve`; when data have no stable content; when nobody writes.
     """
-    config = config or EvolveConfig()
+    config, handling = config or EvolveConfig(), handling or Handling()
     proposer = writer_for(adapter, writer, config.reflect)
     if config.compose is None:  # the search looks for a chat model, and here it stands behind the adapter
         inner = getattr(proposer, "inner", proposer)
         config = config.model_copy(update={"compose": not isinstance(inner, ChatWriter)})
-    instances = Instances()
-    made = scorer(instances) if scorer else AdapterScorer(adapter, instances)
+    instances = Instances(handling.named)
+    made = AdapterScorer(adapter, instances, identity=handling.identity, threads=handling.threads)
     texts = [start] if isinstance(start, Mapping) else list(start)
     starts = [Candidate(texts=dict(one)) for one in texts]
     if len({frozenset(one.texts) for one in starts}) > 1:
