@@ -81,6 +81,9 @@ class Ledger:
         self._scorer, self._identity = scorer, scorer.identity
         self._cells: dict[tuple[str, str], dict[int, Rollout]] = {}
         self._tokens: dict[CellKey, int] = {}
+        # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
+        self._standing = {event.key: event for event in run.events("rollouts")}
+        self._aside: dict[str, Event] = {}
 
     @property
     def limits(self) -> Limits:
@@ -147,6 +150,26 @@ class Ledger:
         bound: Usage = known(cells)
         return bound
 
+    def set_aside_paid(self) -> None:
+        """Set aside what a run that was stopped has paid for and this one has not come to yet: nothing else may take its room."""
+        self._aside = {**self._standing, **{event.key: event for event in self.run.events("reflection")}}
+        for event in self._aside.values():
+            self.budget.set_aside(len(event.payload.get("rollouts", ())), event.cost)
+
+    def set_aside(self, place: str, rollouts: int, most: Usage) -> Usage:
+        """Set aside what a call of that key, which was allowed, may cost, or what it has cost already; return that."""
+        done = self.run.get(place)
+        if done is not None and done.key in self._aside:
+            return self._aside.pop(done.key).cost
+        most = most if done is None else done.cost
+        self.budget.set_aside(rollouts, most)
+        return most
+
+    def unpaid(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Return those that are neither known nor set aside as paid for, each by a call of its own."""
+        fresh = [cell for cell in cells if not self.knows(cell.place)]
+        return [cell for cell in fresh if not (self._aside and self.run.has(self.place([cell])))]
+
     def place(self, cells: Sequence[Cell]) -> str:
         """Return the key of the event that holds the scores of exactly these cells."""
         return f"rollouts/{digest_of([self._identity, [list(cell.place) for cell in cells]])}"
@@ -180,6 +203,7 @@ class Ledger:
             self._remember(cell, Rollout.model_validate(given))
             self._tokens[cell.place] = each
         self.budget.pay(len(cells), event.cost)
+        self._standing.pop(event.key, None)
 
     def _remember(self, cell: Cell, rollout: Rollout) -> None:
         self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = rollout
