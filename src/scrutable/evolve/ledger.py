@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -75,9 +76,9 @@ class Ledger:
         self.budget = Budget(limits)
         self.repeats = repeats
         self.unscored = 0
-        self.why = ""  # the first of these has no score
+        self._whys: dict[CellKey, str] = {}  # of those without a score
         self.rewards: set[float] = set()
-        self.batch = batch
+        self.batch, self.threads = batch, 1
         self._scorer, self._identity = scorer, scorer.identity
         self._cells: dict[tuple[str, str], dict[int, Rollout]] = {}
         self._tokens: dict[CellKey, int] = {}
@@ -93,6 +94,11 @@ class Ledger:
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self.budget.limits = limits
+
+    @property
+    def why(self) -> str:
+        """Why a rollout has no score: of several the one whose cell sorts first, whichever came first; empty where all have."""
+        return self._whys[min(self._whys)] if self._whys else ""
 
     @property
     def spent(self) -> int:
@@ -133,13 +139,27 @@ class Ledger:
         why = self.budget.refusal(len(owed), Usage())
         if why and owed:
             raise Exhausted(why)
-        for part in chunks(owed, self.batch):
-            most = self.most(part)
-            self.budget.hold(len(part), most)
-            try:
-                event = self.buy(part)
-            finally:
-                self.budget.free(len(part), most)
+        parts = list(chunks(owed, self.batch))
+        for several in [parts] if self.threads > 1 else [[part] for part in parts]:
+            self._ask_at_once(several)
+
+    def _ask_at_once(self, parts: Sequence[Sequence[Cell]]) -> None:
+        """Buy batches, several by as many threads as there are."""
+        held = list[tuple[int, Usage]]()
+        try:
+            for part in parts:
+                most = self.most(part)
+                self.budget.hold(len(part), most)
+                held.append((len(part), most))
+            if len(parts) > 1:
+                with ThreadPoolExecutor(self.threads, thread_name_prefix="rollouts") as pool:
+                    events = list(pool.map(self.buy, parts))
+            else:
+                events = [self.buy(part) for part in parts]
+        finally:
+            for count, most in held:
+                self.budget.free(count, most)
+        for part, event in zip(parts, events, strict=True):
             self.take(part, event)
 
     def most(self, cells: Sequence[Cell]) -> Usage:
@@ -210,7 +230,7 @@ class Ledger:
         value = rollout.score.value
         if value is None:
             self.unscored += 1
-            self.why = self.why or _why(rollout)
+            self._whys[cell.place] = _why(rollout)
         else:
             self.rewards.add(value)
 
