@@ -63,15 +63,17 @@ class Budget:
             kept = f" ({limits.reserved} more are reserved for the end)" if limits.reserved else ""
             return f"the next {rollouts} rollouts do not fit: of {limits.rollouts}, {self.rollouts} are spent{kept}"
         spent = tokens_of(self.usage)
-        if limits.tokens is not None and spent + self._held_tokens + tokens_of(most) > limits.tokens:
+        # A call takes one token at least, also where nobody can say how many.
+        if limits.tokens is not None and spent + self._held_tokens + max(1, tokens_of(most)) > limits.tokens:
             return (
                 f"the next call may take {tokens_of(most):,} tokens, which do not fit: "
                 f"of {limits.tokens:,}, {spent:,} are spent"
             )
-        if limits.money is not None and self.usage.money + self._held_money + most.money > limits.money:
+        paid = self.usage.money
+        if limits.money is not None and (paid + self._held_money + most.money > limits.money or paid >= limits.money):
             return (
                 f"the next call may cost ${most.money:.4f}, which does not fit: "
-                f"of ${limits.money:g}, ${self.usage.money:.4f} are spent"
+                f"of ${limits.money:g}, ${paid:.4f} are spent"
             )
         if limits.seconds is not None and self.usage.seconds >= limits.seconds:
             return f"the budget of {limits.seconds:g} seconds is spent"
@@ -82,6 +84,10 @@ class Budget:
         why = self.refusal(rollouts, most)
         if why:
             raise Exhausted(why)
+        self.set_aside(rollouts, most)
+
+    def set_aside(self, rollouts: int, most: Usage) -> None:
+        """Set aside what was allowed before."""
         self.held_rollouts += rollouts
         self._held_tokens += tokens_of(most)
         self._held_money += most.money

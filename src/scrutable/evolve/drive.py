@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol
 from scrutable.core.errors import ProposerFailure, UserError, boundary
 from scrutable.core.journal import Event
 from scrutable.core.records import Usage
+from scrutable.evolve.budget import tokens_of
 from scrutable.evolve.ledger import Cell, CellKey, Ledger
 from scrutable.evolve.proposals import Ask, Outcome, Propose, Strand, Write
 from scrutable.evolve.reflection import Proposal, Proposer
@@ -30,6 +31,7 @@ from scrutable.evolve.slots import Done, Slots
 from scrutable.measure.answers import chunks
 
 Mode = Literal["deterministic", "throughput"]
+_USED_UP = "the budget was used up"
 _SILENT = 12  # after so many rollouts without any score the search ends: what is wrong can be mended outside
 
 
@@ -73,8 +75,8 @@ class Pace:
 
 @dataclass
 class _Running:
-    """A proposal under way. seen: commits before it; allowed, tokens: rollouts and tokens set aside for it; missing: cells
-    it waits for."""
+    """A proposal under way. seen: commits before it; allowed, tokens: rollouts and tokens set aside for it; own: what it
+    was given of that; missing: cells it waits for."""
 
     propose: Propose
     strand: Strand
@@ -82,6 +84,7 @@ class _Running:
     allowed: int
     tokens: int = 0
     asks: int = 0
+    own: list[CellKey] = field(default_factory=list)
     missing: set[CellKey] = field(default_factory=set)
 
 
@@ -102,6 +105,9 @@ class Drive:
         self._logged = len(self._log)
         self._refused = {(e.payload["proposal"], e.payload["ask"]) for e in self._log if e.payload["does"] == "refuse"}
         self.reflections = self.failures = 0
+        # In this thread alone all comes again in the same order, and at the end nothing is left to be given.
+        if pace.mode == "throughput" and pace.batch == 1 and not self._run.has("stage/end"):
+            ledger.set_aside_paid()
 
     def run(self) -> str:
         """Go on until the budget, or the search, says stop; return why."""
@@ -175,9 +181,10 @@ class Drive:
             return False
         free, tokens = self._free()
         enough = pace.least * pace.cell + pace.reflection
-        if free < pace.least or (tokens is not None and tokens < enough):
+        over = self._ledger.budget.refusal(0, Usage()) if pace.mode == "throughput" else ""
+        if over or free < pace.least or (tokens is not None and tokens < enough):
             if not under_way:
-                self._stopped = self._out_of(free)
+                self._stopped = self._out_of(free, over)
             return False
         self._note("begin", self._begun)
         # A half of what is free at most, so that those after it find something too.
@@ -185,18 +192,18 @@ class Drive:
         self._begin(self._begun, min(pace.most, max(pace.least, free // 2)), own or 0)
         return True
 
-    def _out_of(self, free: int) -> str:
+    def _out_of(self, free: int, over: str) -> str:
         limits, spent = self._ledger.limits, self._ledger.spent
         if free < self._pace.least:
             kept = f" ({limits.reserved} more are reserved for the end)" if limits.reserved else ""
             return f"the next {self._pace.least} rollouts do not fit: of {limits.rollouts}, {spent} are spent{kept}"
-        return f"another proposal might exceed the budget of {limits.tokens:,} tokens"
+        return over or f"another proposal might exceed the budget of {limits.tokens:,} tokens"
 
     def _free(self) -> tuple[int, int | None]:
         """Return rollouts and tokens that are neither charged nor set aside (deterministic), or neither paid nor under way."""
         budget, limits = self._ledger.budget, self._ledger.limits
         if self._pace.mode == "throughput":
-            return self._ledger.left - len(self._pending), budget.tokens_left
+            return self._ledger.left - len(self._ledger.unpaid(self._pending)), budget.tokens_left
         rollouts, tokens = self._search.charged
         free = limits.rollouts - rollouts - sum(one.allowed for one in self._running.values())
         if limits.tokens is None:
@@ -221,14 +228,14 @@ class Drive:
             except StopIteration as end:
                 self._ended[number] = end.value
                 return
-            if isinstance(wanted, Write):
-                self._write(number, wanted)
-                return
             one.asks += 1
             why = self._refusal(number, one, wanted)
             if why:
                 self._ended[number] = one.propose.outcome(why)
                 one.strand.close()
+                return
+            if isinstance(wanted, Write):
+                self._write(number, wanted)
                 return
             one.missing = {cell.place for cell in wanted.cells if not self._ledger.knows(cell.place)}
             for cell in wanted.cells:
@@ -242,25 +249,42 @@ class Drive:
                 return
             send = partial(one.strand.send, None)
 
-    def _refusal(self, number: int, one: _Running, wanted: Ask) -> str:
+    def _refusal(self, number: int, one: _Running, wanted: Ask | Write) -> str:
         """Return why a proposal may not have what it asks for; empty where it may."""
         if self._pace.mode == "deterministic":
-            charged = self._search.fresh(list(one.propose.cells), one.seen)
-            fits = charged <= one.allowed
-            if fits and self._ledger.limits.tokens is not None:
-                fits = charged * self._pace.cell + self._pace.reflection <= one.tokens
-            return "" if fits else "its share of the budget was used up"
-        if self._log or (number, one.asks) in self._refused:
-            return "the budget was used up" if (number, one.asks) in self._refused else ""
-        fresh = [c for c in wanted.cells if not self._ledger.knows(c.place) and c.place not in self._waiting]
-        why = self._ledger.budget.refusal(len(fresh) + len(self._pending), self._ledger.most([*self._pending, *fresh]))
+            return self._own_refusal(one, wanted) if isinstance(wanted, Ask) else ""
+        if (number, one.asks) in self._refused:
+            return _USED_UP
+        if isinstance(wanted, Write):
+            fresh, written = list[Cell](), self._pace.reflection
+            if self._run.has(wanted.key):
+                return ""
+        else:
+            fresh, written = self._ledger.unpaid(c for c in wanted.cells if c.place not in self._waiting), 0
+            if not fresh:
+                return ""
+        if self._log and self._pace.batch > 1:
+            return ""
+        cells = [*self._ledger.unpaid(self._pending), *fresh]
+        why = self._ledger.budget.refusal(len(cells), self._ledger.most(cells) + Usage(answer_tokens=written))
         if why:
             self._note("refuse", number, ask=one.asks)
-        return why
+        return _USED_UP if why else ""
+
+    def _own_refusal(self, one: _Running, wanted: Ask) -> str:
+        """Return why an ask does not fit into what was set aside for its proposal; of what it has, what it cost counts."""
+        have = set(one.own)
+        new = [c for c in wanted.cells if c.place not in have and self._search.fresh([c.place], one.seen)]
+        fits = len(have) + len(new) <= one.allowed
+        if fits and self._ledger.limits.tokens is not None:
+            cost = sum(self._ledger.tokens(place) for place in one.own) + tokens_of(self._ledger.most(new))
+            fits = cost + self._pace.reflection <= one.tokens
+        if fits:
+            one.own += [cell.place for cell in new]
+        return "" if fits else "its share of the budget was used up"
 
     def _write(self, number: int, wanted: Write) -> None:
-        most = Usage(answer_tokens=self._pace.reflection)
-        self._ledger.budget.hold(0, most)
+        most = self._ledger.set_aside(wanted.key, 0, Usage(answer_tokens=self._pace.reflection))
         ticket = self._slots.begin("reflections", partial(self._reflect, wanted))
         self._calls[ticket] = (number, most)
 
@@ -284,8 +308,7 @@ class Drive:
     def _flush(self) -> None:
         """Begin the calls for all cells that are wanted now."""
         for part in chunks(self._pending, self._pace.batch):
-            most = self._ledger.most(part)
-            self._ledger.budget.hold(len(part), most)
+            most = self._ledger.set_aside(self._ledger.place(part), len(part), self._ledger.most(part))
             self._calls[self._slots.begin("rollouts", partial(self._ledger.buy, part))] = (list(part), most)
         self._pending = []
 

@@ -144,7 +144,8 @@ def evolve(
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
     ]
     writer = proposer or proposer_for(model, config.reflect)
-    slots = Slots(config.slots, config.ahead) if isinstance(model, ServedModel) else Slots()
+    # A server is always asked by threads: how many there are must not decide how rollouts are batched.
+    slots = Slots(config.slots, max(2, config.ahead)) if isinstance(model, ServedModel) else Slots()
     return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts, slots=slots)
 
 
@@ -244,6 +245,8 @@ class Search:
 
     def go(self, slots: Slots) -> str:
         """Make proposals until there is a reason to stop; return it. Errors: UserError of scorer or proposer."""
+        if not slots.inline:  # each rollout is a call of its own from now to the end, so that a kill loses none
+            self.ledger.batch, self.ledger.threads = 1, slots.rollouts
         if self.state.reached(self.config.target):
             return self._at_target()
         drive = Drive(self, self.ledger, self._proposer, slots, self._pace(slots))
@@ -269,7 +272,7 @@ class Search:
             proposals=config.proposals,
             most=(shown + screened + tested) * config.repeats,
             least=min(first, shown + screened + tested) * config.repeats,
-            batch=1 if slots.rollouts > 1 else config.batch,
+            batch=config.batch if slots.inline else 1,
             reflection=self._most_written() if limited or config.money is not None else 0,
             cell=self._most_read() if limited else 0,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -75,12 +76,15 @@ class Ledger:
         self.budget = Budget(limits)
         self.repeats = repeats
         self.unscored = 0
-        self.why = ""  # the first of these has no score
+        self._whys: dict[CellKey, str] = {}  # of those without a score
         self.rewards: set[float] = set()
-        self.batch = batch
+        self.batch, self.threads = batch, 1
         self._scorer, self._identity = scorer, scorer.identity
         self._cells: dict[tuple[str, str], dict[int, Rollout]] = {}
         self._tokens: dict[CellKey, int] = {}
+        # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
+        self._standing = {event.key: event for event in run.events("rollouts")}
+        self._aside: dict[str, Event] = {}
 
     @property
     def limits(self) -> Limits:
@@ -90,6 +94,11 @@ class Ledger:
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self.budget.limits = limits
+
+    @property
+    def why(self) -> str:
+        """Why a rollout has no score: of several the one whose cell sorts first, whichever came first; empty where all have."""
+        return self._whys[min(self._whys)] if self._whys else ""
 
     @property
     def spent(self) -> int:
@@ -130,13 +139,27 @@ class Ledger:
         why = self.budget.refusal(len(owed), Usage())
         if why and owed:
             raise Exhausted(why)
-        for part in chunks(owed, self.batch):
-            most = self.most(part)
-            self.budget.hold(len(part), most)
-            try:
-                event = self.buy(part)
-            finally:
-                self.budget.free(len(part), most)
+        parts = list(chunks(owed, self.batch))
+        for several in [parts] if self.threads > 1 else [[part] for part in parts]:
+            self._ask_at_once(several)
+
+    def _ask_at_once(self, parts: Sequence[Sequence[Cell]]) -> None:
+        """Buy batches, several by as many threads as there are."""
+        held = list[tuple[int, Usage]]()
+        try:
+            for part in parts:
+                most = self.most(part)
+                self.budget.hold(len(part), most)
+                held.append((len(part), most))
+            if len(parts) > 1:
+                with ThreadPoolExecutor(self.threads, thread_name_prefix="rollouts") as pool:
+                    events = list(pool.map(self.buy, parts))
+            else:
+                events = [self.buy(part) for part in parts]
+        finally:
+            for count, most in held:
+                self.budget.free(count, most)
+        for part, event in zip(parts, events, strict=True):
             self.take(part, event)
 
     def most(self, cells: Sequence[Cell]) -> Usage:
@@ -146,6 +169,26 @@ class Ledger:
             return Usage()
         bound: Usage = known(cells)
         return bound
+
+    def set_aside_paid(self) -> None:
+        """Set aside what a run that was stopped has paid for and this one has not come to yet: nothing else may take its room."""
+        self._aside = {**self._standing, **{event.key: event for event in self.run.events("reflection")}}
+        for event in self._aside.values():
+            self.budget.set_aside(len(event.payload.get("rollouts", ())), event.cost)
+
+    def set_aside(self, place: str, rollouts: int, most: Usage) -> Usage:
+        """Set aside what a call of that key, which was allowed, may cost, or what it has cost already; return that."""
+        done = self.run.get(place)
+        if done is not None and done.key in self._aside:
+            return self._aside.pop(done.key).cost
+        most = most if done is None else done.cost
+        self.budget.set_aside(rollouts, most)
+        return most
+
+    def unpaid(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Return those that are neither known nor set aside as paid for, each by a call of its own."""
+        fresh = [cell for cell in cells if not self.knows(cell.place)]
+        return [cell for cell in fresh if not (self._aside and self.run.has(self.place([cell])))]
 
     def place(self, cells: Sequence[Cell]) -> str:
         """Return the key of the event that holds the scores of exactly these cells."""
@@ -180,13 +223,14 @@ class Ledger:
             self._remember(cell, Rollout.model_validate(given))
             self._tokens[cell.place] = each
         self.budget.pay(len(cells), event.cost)
+        self._standing.pop(event.key, None)
 
     def _remember(self, cell: Cell, rollout: Rollout) -> None:
         self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = rollout
         value = rollout.score.value
         if value is None:
             self.unscored += 1
-            self.why = self.why or _why(rollout)
+            self._whys[cell.place] = _why(rollout)
         else:
             self.rewards.add(value)
 

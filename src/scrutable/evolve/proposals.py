@@ -135,7 +135,7 @@ class Propose:
         """Reflect, screen, test."""
         start, plan = self.start, self.plan
         yield self._ask([start.parent], start.shown)
-        items = self._items()
+        self._last, items = [], self._items()
         written = yield Write(f"reflection/{start.number}", start.parent, start.module, items)
         self.proposal = written or Proposal()
         field_, used = self._children(), 0

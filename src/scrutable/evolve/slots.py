@@ -20,11 +20,13 @@ Kind = Literal["rollouts", "reflections"]
 
 @dataclass(frozen=True)
 class Done:
-    """A call that has ended: its ticket, and what it returned or raised."""
+    """A call that has ended: its ticket, what it returned or raised, and how long it took."""
 
     ticket: int
     value: Any = None
     error: BaseException | None = None
+    kind: Kind = "rollouts"
+    seconds: float = 0.0
 
 
 @dataclass
@@ -34,14 +36,14 @@ class Slots:
     rollouts: int = 1
     reflections: int = 1
     busy: dict[Kind, float] = field(default_factory=lambda: {"rollouts": 0.0, "reflections": 0.0})
-    """Seconds of calls at work by kind, summed over slots."""
+    """Seconds of calls at work by kind, summed over slots; of those that were waited for."""
 
     def __post_init__(self) -> None:
         self._queue: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._waiting: deque[tuple[int, Kind, Callable[[], Any]]] = deque()
-        self._inline = self.rollouts == 1 and self.reflections == 1
+        self.inline = self.rollouts == 1 and self.reflections == 1
         self._pools: dict[Kind, ThreadPoolExecutor] = {}
-        if not self._inline:
+        if not self.inline:
             self._pools = {
                 "rollouts": ThreadPoolExecutor(self.rollouts, thread_name_prefix="rollouts"),
                 "reflections": ThreadPoolExecutor(self.reflections, thread_name_prefix="reflections"),
@@ -53,7 +55,7 @@ class Slots:
         """Begin a call, or put it in line; return its ticket."""
         ticket, self._next = self._next, self._next + 1
         self.under_way += 1
-        if self._inline:
+        if self.inline:
             self._waiting.append((ticket, kind, call))
         else:
             self._pools[kind].submit(self._run, ticket, kind, call)
@@ -65,18 +67,17 @@ class Slots:
     def _done(self, ticket: int, kind: Kind, call: Callable[[], Any]) -> Done:
         start = time.perf_counter()
         try:
-            return Done(ticket, call())
-        except BaseException as error:  # noqa: BLE001 (it is raised where the result is waited for)
-            return Done(ticket, error=error)
-        finally:
-            self.busy[kind] += time.perf_counter() - start
+            value, error = call(), None
+        except BaseException as raised:  # noqa: BLE001 (it is raised where the result is waited for)
+            value, error = None, raised
+        return Done(ticket, value, error, kind, time.perf_counter() - start)
 
     def wait(self) -> Done:
         """Return the next call that ends. Raises nothing of the call's; a KeyboardInterrupt of one's own comes through."""
-        if self._inline:
+        if self.inline:
             ticket, kind, call = self._waiting.popleft()
             self.under_way -= 1
-            done = self._done(ticket, kind, call)
+            done = self._counted(self._done(ticket, kind, call))
             if isinstance(done.error, KeyboardInterrupt):
                 raise done.error
             return done
@@ -86,7 +87,11 @@ class Slots:
             except queue.Empty:
                 continue
             self.under_way -= 1
-            return done
+            return self._counted(done)
+
+    def _counted(self, done: Done) -> Done:
+        self.busy[done.kind] += done.seconds  # by one thread alone
+        return done
 
     def close(self) -> None:
         """Begin nothing more, and wait for the calls that are under way: their results are journaled."""
