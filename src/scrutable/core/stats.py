@@ -3,7 +3,8 @@
 The unit is always the task: several answers to one task are averaged before they come here. Scores that could not be
 given are None and leave their task out of the pair (`complete`); nothing here takes None for 0.
 
-- intervals: `bootstrap_mean`, `score_interval` (few or equal scores), `bootstrap_ratio` (shares: ratios of sums), `wilson_interval` (rates);
+- intervals: `bootstrap_mean`, `score_interval` (few or equal scores), `bootstrap_ratio` (shares: ratios of sums),
+  `wilson_interval` (rates);
 - nulls: `quantile`;
 - choosing among candidates of which some lack scores: `comparable`.
 
