@@ -398,7 +398,7 @@ class Search:
 
     def _record(self, one: Candidate, place: str, accepted: bool, why: str, keep: Interval | None = None) -> None:
         """Write a "candidate" event: with its mean on what of the pool it was scored on."""
-        found = self.state.mean(one.key, place)
+        found = self.state.mean(one.key)
         payload = {
             "candidate": one,
             "accepted": accepted,

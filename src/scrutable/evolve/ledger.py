@@ -9,13 +9,11 @@ fit is refused whole, before anything is spent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from statistics import fmean
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Event, Run
@@ -80,7 +78,7 @@ class Ledger:
         self.rewards: set[float] = set()
         self.batch, self.threads = batch, 1
         self._scorer, self._identity = scorer, scorer.identity
-        self._cells: dict[tuple[str, str], dict[int, Rollout]] = {}
+        self._cells: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}  # as the events have them
         self._tokens: dict[CellKey, int] = {}
         # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
         self._standing = {event.key: event for event in run.events("rollouts")}
@@ -207,11 +205,8 @@ class Ledger:
                 f"none of the first {len(cells)} answers could be scored ({_why(rollouts[0])}): mend that first"
             )
         # What a rollout cost is the event's, and no part of what happened.
-        cost = reduce(add, (one.usage for one in rollouts), Usage())
-        cost = cost.model_copy(update={"seconds": time.perf_counter() - start})
-        bare = [
-            one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in rollouts
-        ]
+        cost = total_of([one.usage for one in rollouts], time.perf_counter() - start)
+        bare = [one.model_dump(mode="json", exclude_defaults=True, exclude={"usage"}) for one in rollouts]
         names = sorted({cell.candidate_key for cell in cells})
         payload = {"candidates": names, "seed": seed, "rollouts": bare}
         return self.run.append(place, "rollouts", payload, cost=cost)
@@ -220,17 +215,17 @@ class Ledger:
         """Take the scores of an event into memory, and pay for them."""
         each = -(-tokens_of(event.cost) // len(cells))
         for cell, given in zip(cells, event.payload["rollouts"], strict=True):
-            self._remember(cell, Rollout.model_validate(given))
+            self._remember(cell, given)
             self._tokens[cell.place] = each
         self.budget.pay(len(cells), event.cost)
         self._standing.pop(event.key, None)
 
-    def _remember(self, cell: Cell, rollout: Rollout) -> None:
-        self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = rollout
-        value = rollout.score.value
+    def _remember(self, cell: Cell, given: Mapping[str, Any]) -> None:
+        self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = given
+        value = given["score"].get("value")
         if value is None:
             self.unscored += 1
-            self._whys[cell.place] = _why(rollout)
+            self._whys[cell.place] = _why(Rollout.model_validate(given))
         else:
             self.rewards.add(value)
 
@@ -248,17 +243,27 @@ class Ledger:
 
     def rollout(self, candidate: str, task: str) -> Rollout:
         """Return the first rollout of a cell that was asked for."""
-        return self._cells[candidate, task][0]
+        return Rollout.model_validate(self._cells[candidate, task][0])
 
     def value(self, candidate: str, task: str) -> float | None:
         """Return the mean score of a candidate on a task over its repeats; None where it has none."""
-        found = sorted(self._cells.get((candidate, task), {}).items())  # in one order, whichever came first
-        values = [one.score.value for _, one in found if one.score.value is not None]
+        found = self._cells.get((candidate, task), {})
+        if len(found) == 1:
+            value: float | None = next(iter(found.values()))["score"].get("value")
+            return value
+        scores = (one["score"].get("value") for _, one in sorted(found.items()))  # in one order, whichever came first
+        values = [score for score in scores if score is not None]
         return fmean(values) if values else None
 
     def column(self, candidate: str, tasks: Sequence[Keyed]) -> list[float | None]:
         """Return a candidate's scores on the tasks, in their order."""
         return [self.value(candidate, key) for key, _ in tasks]
+
+
+def total_of(usages: Sequence[Usage], seconds: float) -> Usage:
+    """Return the sum of what rollouts cost, with the seconds that they took together."""
+    names = [name for name in Usage.model_fields if name != "seconds"]
+    return Usage(seconds=seconds, **{name: sum(getattr(one, name) for one in usages) for name in names})
 
 
 def _why(rollout: Rollout) -> str:

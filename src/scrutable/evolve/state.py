@@ -6,13 +6,14 @@ what a proposal begins with depends on how many commits came before it, and on n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from scrutable.core.accounts import Interval
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard
-from scrutable.core.stats import bootstrap_mean
+from scrutable.core.stats import normal_mean
 from scrutable.evolve.budget import tokens_of
 from scrutable.evolve.front import Front
 from scrutable.evolve.ledger import CellKey, Keyed, Ledger
@@ -43,6 +44,7 @@ class State:
         self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
         self._pool = dict(parts.pool)
+        self._range = (math.inf, -math.inf)
         self._tokens = 0
         self._orders: dict[str, list[Keyed]] = {}
 
@@ -154,6 +156,7 @@ class State:
                 self._scores[name][task] = value
         for name in sorted(touched & self.accepted.keys()):
             self.front.score(name, self._scores[name])
+            self._widen(name)
         for one in outcome.judged:
             self._judge(one, start)
         self.commits += 1
@@ -172,6 +175,7 @@ class State:
             if parent is None:
                 self._closed[key] = [-1] * _LOST
             self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))
+            self._widen(key)
 
     def _judge(self, one: Judged, start: Start) -> None:
         key = one.candidate.key
@@ -212,14 +216,18 @@ class State:
 
     def spread(self) -> float:
         """Return the range of the accepted candidates' scores: those of bad texts may lie anywhere."""
-        known = [value for key in self.accepted for value in self._scores.get(key, {}).values()]
-        return max(known) - min(known) if known else 0.0
+        return max(0.0, self._range[1] - self._range[0])
+
+    def _widen(self, key: str) -> None:
+        values = self._scores.get(key, {}).values()
+        low, high = self._range
+        self._range = min(low, *values, low), max(high, *values, high)
 
     def scores(self, key: str) -> Mapping[str, float]:
         """Return a candidate's scores on the pool, by task."""
         return self._scores.get(key, {})
 
-    def mean(self, key: str, place: str) -> Interval | None:
+    def mean(self, key: str) -> Interval | None:
         """Return a text's mean on what of the pool it was scored on, with an interval."""
         known = list(self._scores.get(key, {}).values())
-        return bootstrap_mean(known, rng=self.run.rng(f"{place}/mean")) if known else None
+        return normal_mean(known) if known else None
