@@ -25,10 +25,18 @@ from scrutable.programs.text import TEXT
 
 def our_arm(ahead: int = 32, mode: Mode = "throughput") -> Arm:
     """Return this engine as an arm, with so many proposals under way at once."""
-    return Arm(f"scrutable ({mode}, {ahead} under way)", lambda harness: _run(harness, ahead, mode))
+    return Arm(f"scrutable ({mode}, {ahead} under way)", lambda harness: _run(harness, ahead, mode, whole=True))
 
 
-def _run(harness: Harness, ahead: int, mode: Mode) -> int:
+def our_racing_arm(ahead: int = 32) -> Arm:
+    """Return the same without full validation: what is saved by not scoring every accepted child everywhere."""
+    return Arm(
+        f"scrutable, no full validation ({ahead} under way)",
+        lambda harness: _run(harness, ahead, "throughput", whole=False),
+    )
+
+
+def _run(harness: Harness, ahead: int, mode: Mode, *, whole: bool) -> int:
     config = harness.config
     search = EvolveConfig(
         budget=10_000_000,
@@ -38,7 +46,7 @@ def _run(harness: Harness, ahead: int, mode: Mode) -> int:
         ahead=ahead,
         mode=mode,
         gate="improves",
-        validate_all=True,
+        validate_all=whole,
         compose=False,
         proposals=config.proposals,
         patience=config.proposals + 1,

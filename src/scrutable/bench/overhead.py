@@ -1,8 +1,9 @@
 """Overhead: what the engine itself costs an iteration, with a scorer and a writer that take no time.
 
 Every proposal is accepted and scored on the whole pool, the most that the engine can have to do: so after `proposals` of them
-there are as many candidates. Time is that of the processor, so that others at work on the machine do not count. Rollouts are
-journaled as ever; what they cost is told apart by a stated price each.
+there are as many candidates. Scores on the pool are coins, so that no candidate is better than all others. Time is that of
+the processor, so that others at work on the machine do not count. Rollouts are journaled as ever; what they cost is told
+apart by a stated price each.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Record, Rollout, Score, Task
 from scrutable.evolve.engine import EvolveConfig, Search
 from scrutable.evolve.ledger import Cell
+from scrutable.evolve.parts import Sizes, divide
 from scrutable.evolve.proposals import show_rollout
 from scrutable.evolve.reflection import Item, Proposal
 from scrutable.evolve.slots import Slots
@@ -74,7 +76,9 @@ def overhead(config: OverheadConfig) -> Overhead:
                 bought.append(spent[0])
 
         run.subscribe(look)
-        search = Search(_Free(config.seed), _Next(), (tasks, kept), run, knobs, [_START], show_rollout)
+        sizes = Sizes(knobs.pool, knobs.keep, (knobs.budget, knobs.budget))
+        pool = {key for key, _ in divide(tasks, kept, sizes, run).pool}
+        search = Search(_Free(config.seed, pool), _Next(), (tasks, kept), run, knobs, [_START], show_rollout)
         clocks[0], bought[0] = time.process_time(), spent[0]
         search.go(Slots())
     return _told(np.diff(clocks), np.diff(bought))
@@ -109,25 +113,26 @@ _START = Candidate(texts={TEXT: "0"})
 
 
 class _Free:
-    """A Scorer that takes no time of its own worth telling: a text's number, and a little that is drawn from the cell."""
+    """A Scorer that takes little time of its own: coins on the pool, elsewhere the text's number."""
 
     identity = "free"
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, pool: set[str]) -> None:
+        self._seed, self._pool = seed, pool
 
     def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
         """Score each cell."""
-        rng = draws.rng(self._seed, f"free/{seed}")
-        drawn = rng.random(len(cells)).round(3).tolist()
+        drawn = draws.rng(self._seed, f"free/{seed}").integers(2, size=len(cells)).tolist()
         return [
             Rollout(
                 task=cell.key,
                 candidate=cell.candidate_key,
                 answer="an answer of some words",
-                score=Score(value=float(cell.candidate.texts[TEXT]) + luck, feedback="good ."),
+                score=Score(
+                    value=coin if cell.key in self._pool else float(cell.candidate.texts[TEXT]), feedback="good ."
+                ),
             )
-            for cell, luck in zip(cells, drawn, strict=True)
+            for cell, coin in zip(cells, drawn, strict=True)
         ]
 
 

@@ -10,6 +10,18 @@ from scrutable.cli.frame import Verbs
 
 # name -> (where the command is, what it does in one line)
 BENCHES: Mapping[str, tuple[str, str]] = {
+    "engine": (
+        "scrutable.cli.bench_engine:engine",
+        "Seconds a proposal under latency, ours and gepa's; each engine's own time.",
+    ),
+    "selection": (
+        "scrutable.cli.bench_selection:selection",
+        "Simulated: false accepts and power of the gate, coverage of the reported score.",
+    ),
+    "evolve": (
+        "scrutable.cli.bench_evolve:evolve",
+        "Rollouts until a text earns what RL earns, ours and gepa's.",
+    ),
     "rl-to-text": (
         "scrutable.cli.bench_rl_to_text:rl_to_text",
         "RL teaches a known rule; is the text read back right?",

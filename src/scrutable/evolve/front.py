@@ -28,6 +28,7 @@ class _Row:
     order: int
     own: dict[str, float] = field(default_factory=dict)
     counted: list[float] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
     gain: float = 0.0
 
 
@@ -40,8 +41,11 @@ class Front:
         self._holders: list[set[str]] = [set() for _ in tasks]
         self._holds: dict[str, int] = {}
         self._rows: dict[str, _Row] = {}
+        self._covered: dict[str, str] = {}  # who is left out -> who holds all that it holds
+        self._changed: dict[str, None] = {}
         self._weights: dict[str, int] | None = None
-        self._ranks: dict[str, tuple[float, int, int]] | None = None
+        self._worth: dict[str, float] = {}
+        self._leader: str | None = None
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -55,6 +59,7 @@ class Front:
         self._rows[key] = _Row(parent, -length, len(self._rows), counted=list(above))
         self._holds[key] = 0
         if parent is not None:  # what its parent holds and it was not tried on, it holds too
+            self._rows[parent].children.append(key)
             for place, score in enumerate(above):
                 if score > -math.inf and score >= self._best[place] - _EQUAL:
                     self._hold(key, place)
@@ -73,7 +78,8 @@ class Front:
             above = self._rows[row.parent].own
             both = [score - above[task] for task, score in row.own.items() if task in above]
             row.gain = math.fsum(both) / (len(both) + _DRAWN)
-        self._weights = self._ranks = None
+        self._weights = None
+        self._revalue(key)
 
     def _settle(self, key: str, place: int) -> None:
         """Find who holds a task after a candidate's score on it has changed."""
@@ -96,33 +102,69 @@ class Front:
     def _hold(self, key: str, place: int) -> None:
         self._holders[place].add(key)
         self._holds[key] |= 1 << place
+        self._changed[key] = None
 
     def _drop(self, key: str, place: int) -> None:
         self._holders[place].discard(key)
         self._holds[key] &= ~(1 << place)
+        self._changed[key] = None
 
-    @property
-    def _rank(self) -> dict[str, tuple[float, int, int]]:
-        """By what candidates are ranked: worth, shortness, and who came first."""
-        if self._ranks is None:
-            worth: dict[str, float] = {}
-            for key, row in self._rows.items():  # parents come before their children
-                if row.parent is None:
-                    worth[key] = fmean(row.own.values()) if row.own else -math.inf
-                else:
-                    worth[key] = worth[row.parent] + row.gain
-            self._ranks = {key: (round(worth[key], 9), row.short, -row.order) for key, row in self._rows.items()}
-        return self._ranks
+    def _rank(self, key: str) -> tuple[float, int, int]:
+        """By what a candidate is ranked: worth, shortness, and who came first."""
+        row = self._rows[key]
+        return round(self.worth(key), 9), row.short, -row.order
+
+    def _revalue(self, key: str) -> None:
+        """Find a candidate's worth anew, and that of all below it; remember who is best where that stays clear."""
+        waiting = [key]
+        while waiting:  # no recursion: a line may be a thousand long
+            one = waiting.pop()
+            row = self._rows[one]
+            if row.parent is None:
+                worth = fmean(row.own.values()) if row.own else -math.inf
+            else:
+                worth = self._worth[row.parent] + row.gain
+            if self._worth.get(one) == worth:
+                continue
+            self._worth[one] = worth
+            waiting += row.children
+            if row.children or self._leader == one:
+                self._leader = None
+            elif self._leader is not None and self._rank(one) > self._rank(self._leader):
+                self._leader = one
 
     def weights(self) -> dict[str, int]:
-        """Return how many tasks each parent holds. Left out: who holds nothing that a better (or shorter) one does not."""
+        """Return how many tasks each parent holds. Left out: who holds nothing that another does not hold too.
+
+        Of two that hold the same tasks the later one stays: it was shown to be better than what was there.
+        """
+        self._weigh()
         if self._weights is None:
-            kept, rank = dict[str, int](), self._rank
-            for key in sorted((k for k, bits in self._holds.items() if bits), key=lambda k: rank[k], reverse=True):
-                if not any(self._holds[key] & ~bits == 0 for bits in kept.values()):
-                    kept[key] = self._holds[key]
-            self._weights = {key: bits.bit_count() for key, bits in kept.items()}
+            self._weights = {
+                key: bits.bit_count() for key, bits in self._holds.items() if bits and key not in self._covered
+            }
         return self._weights
+
+    def _weigh(self) -> None:
+        """Find anew who is covered by whom, for those whose tasks have changed and those whom they covered."""
+        changed, self._changed = self._changed, {}
+        again = dict.fromkeys([*changed, *(key for key, by in self._covered.items() if by in changed)])
+        for key in again:
+            self._covered.pop(key, None)
+        for key in again:
+            by = next((one for one in self._holds if one not in self._covered and self._covers(one, key)), None)
+            if by is not None:
+                self._covered[key] = by
+        for key in changed:
+            if key not in self._covered:
+                for other in [one for one in self._holds if one not in self._covered and self._covers(key, one)]:
+                    self._covered[other] = key
+
+    def _covers(self, one: str, other: str) -> bool:
+        mine, theirs = self._holds[one], self._holds[other]
+        if one == other or theirs & ~mine:
+            return False
+        return mine != theirs or self._rows[one].order > self._rows[other].order
 
     def holds(self, key: str) -> int:
         """Return which tasks a candidate holds: an integer, a bit a task."""
@@ -135,17 +177,17 @@ class Front:
 
     def best(self) -> str:
         """Return the best by worth; of equals the shorter, then the earlier."""
-        rank = self._rank
-        return max(rank, key=lambda key: rank[key])
+        if self._leader is None:
+            self._leader = max(self._rows, key=self._rank)
+        return self._leader
 
     def ranked(self) -> list[str]:
         """Return all, in the order of `best`."""
-        rank = self._rank
-        return sorted(rank, key=lambda key: rank[key], reverse=True)
+        return sorted(self._rows, key=self._rank, reverse=True)
 
     def worth(self, key: str) -> float:
         """Return the estimate of a candidate's mean score over the tasks; -infinity where none of its line has a score."""
-        return self._rank[key][0]
+        return self._worth[key]
 
     def mean(self, key: str) -> float:
         """Return a candidate's plain mean over the tasks it was scored on; -infinity where there is none."""
