@@ -213,10 +213,9 @@ def read_hypotheses(answer: str, tasks: int) -> list[Hypothesis]:
     said = answer.rpartition("</think>")[2]
     head = _HEAD if _HEAD.search(said) else _LISTED
     starts = [*head.finditer(said)]
-    ends = [*(one.start() for one in starts[1:]), len(said)]
     found: dict[str, Hypothesis] = {}
-    for start, end in zip(starts, ends, strict=True):
-        block = said[start.end() : end]
+    for start, following in zip(starts, [*starts[1:], None][: len(starts)], strict=True):
+        block = said[start.end() : following.start() if following else len(said)]
         sides: dict[str, Any] = {"support": (), "contradict": ()}
         for side in _SIDE.finditer(block):
             sides[side[1].casefold()] = _numbers(side[2], tasks)

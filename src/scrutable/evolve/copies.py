@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 SHORTEST = 5
 """A whole prompt of fewer words than this may stand in a text: "what is it" is no task's own."""
@@ -36,14 +36,16 @@ def copies(
     lengths = range(SHORTEST, words + 1)
     # Tasks may be a million characters long, and texts are short: only the texts' runs are looked for.
     wanted = {run for told in said.values() for length in lengths for run in _runs(told, length)}
-    wanted -= {run for text in own for length in lengths for run in _runs(_words(text), length)}
+    first = {run[0] for run in wanted}
+    wanted -= {run for text in own for length in lengths for run in _runs(_words(text), length, first)}
     asked: defaultdict[Run, set[str]] = defaultdict(set)
     answered: defaultdict[Run, set[str]] = defaultdict(set)
     for prompt, answers in tasks if wanted else ():
-        for run in _of_prompt(_words(prompt), words):
+        told = _words(prompt)
+        for run in _runs(told, len(told) if SHORTEST <= len(told) < words else words, first):
             if run in wanted:
                 asked[run].add(prompt)
-        for run in (run for answer in answers for run in _runs(_words(answer), words)):
+        for run in (run for answer in answers for run in _runs(_words(answer), words, first)):
             if run in wanted:
                 answered[run].add(prompt)
     number = len({prompt for prompt, _ in tasks})
@@ -57,13 +59,10 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _runs(words: Sequence[str], length: int) -> Iterator[Run]:
-    return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))
-
-
-def _of_prompt(words: Sequence[str], length: int) -> Iterator[Run]:
-    """Return the runs of a prompt; of a shorter one all of it, unless it is too short."""
-    return _runs(words, len(words) if SHORTEST <= len(words) < length else length)
+def _runs(words: Sequence[str], length: int, first: Set[str] | None = None) -> Iterator[Run]:
+    """Return the runs of that length; with `first`, of those that begin with one of these words."""
+    places = range(len(words) - length + 1)
+    return (tuple(words[i : i + length]) for i in places if first is None or words[i] in first)
 
 
 def _first(words: Sequence[str], lengths: range, taken: set[Run]) -> Run | None:

@@ -84,18 +84,23 @@ class RuleWriter:
 def drawn_from(items: Sequence[Item], count: int, draws: Random) -> list[Item]:
     """Draw `count` of the items: half or more from the worst third, the rest from the best; all, as they lie, where few.
 
-    So there is a bad one in each draw where there is any, and a good one too. Unscored items are drawn as the worst.
+    One that is not the best is in each draw where there is any, and one that is not the worst. Unscored ones lie lowest.
     """
     if len(items) <= count:
         return list(items)
+    scores = [float("-inf") if item.score is None else item.score for item in items]
     places = list(range(len(items)))
     draws.shuffle(places)  # of equals, any
-    scores = [float("-inf") if item.score is None else item.score for item in items]
     places.sort(key=lambda place: scores[place])
     bad, third = (count + 1) // 2, len(items) // 3
-    chosen = draws.sample(places[: max(bad, third)], bad)
-    rest = [place for place in places if place not in chosen]
+    worst = draws.sample(places[: max(bad, third)], bad)
+    if all(scores[place] == max(scores) for place in worst):
+        worst[0] = places[0]
+    rest = [place for place in places if place not in worst]
     good = count - bad
-    chosen += draws.sample(rest[len(rest) - max(good, third) :], good)
+    best = draws.sample(rest[len(rest) - max(good, third) :], good)
+    if good and all(scores[place] == min(scores) for place in (*worst, *best)):
+        best[0] = places[-1]
+    chosen = [*worst, *best]
     draws.shuffle(chosen)
     return [items[place] for place in chosen]
