@@ -73,7 +73,14 @@ def test_parts_are_dropped_only_where_cutting_is_not_enough_the_loosest_first() 
 
 def test_what_must_stay_and_does_not_fit_is_the_users_to_mend() -> None:
     with pytest.raises(UserError, match="prompt_tokens"):
-        fitted([HEAD, part("a " * 400, loose=0), END], 20, words)
+        fitted([HEAD, part("a " * 400, loose=0), END], 8, words)
+
+
+def test_what_must_stay_is_cut_to_its_ends_before_the_user_is_troubled() -> None:
+    found = fitted([HEAD, part("begin " + "a " * 400 + "end", loose=0), part("b", loose=1), END], 20, words)
+    assert found.kept == (0, 1, 3)
+    assert "f0: begin a" in found.text
+    assert words(found.text) <= 20
 
 
 def test_a_weighty_field_gets_more() -> None:

@@ -53,9 +53,9 @@ _TASKS = 4
 """Tasks shown with a hypothesis at most."""
 _LONGEST = 600
 """Characters of a hypothesis that are passed on."""
-_HEAD = re.compile(r"^[\W_]*HYPOTHESIS\b[ \t]*\d*[ \t:.)*_-]*", re.IGNORECASE | re.MULTILINE)
+_HEAD = re.compile(r"^[\W_]{0,20}HYPOTHESIS\b[ \t]*\d*[ \t:.)*_-]*", re.IGNORECASE | re.MULTILINE)
 _LISTED = re.compile(r"^[ \t]*[*_#]*\d+[.):][*_]*[ \t]+", re.MULTILINE)
-_SIDE = re.compile(r"\n[\W_]*(SUPPORT|CONTRADICT)\w*\b(.*)", re.IGNORECASE)
+_SIDE = re.compile(r"\n[\W_]{0,20}(SUPPORT|CONTRADICT)\w*\b(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

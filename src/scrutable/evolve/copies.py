@@ -36,11 +36,13 @@ def copies(
     lengths = range(SHORTEST, words + 1)
     # Tasks may be a million characters long, and texts are short: only the texts' runs are looked for.
     wanted = {run for told in said.values() for length in lengths for run in _runs(told, length)}
+    if not wanted:
+        return {}
     first = {run[0] for run in wanted}
     wanted -= {run for text in own for length in lengths for run in _runs(_words(text), length, first)}
     asked: defaultdict[Run, set[str]] = defaultdict(set)
     answered: defaultdict[Run, set[str]] = defaultdict(set)
-    for prompt, answers in tasks if wanted else ():
+    for prompt, answers in tasks:
         told = _words(prompt)
         for run in _runs(told, len(told) if SHORTEST <= len(told) < words else words, first):
             if run in wanted:

@@ -20,7 +20,7 @@ from scrutable.core.records import Message
 from scrutable.models.base import Model, OpenModel
 
 LEAST = 80
-"""Characters to which a field may be cut; with less room, parts are dropped."""
+"""Characters to which a field may be cut; with less room, parts are dropped, and only then is what must stay cut further."""
 _FRAME = 16  # tokens that a served model's chat template may add
 _DENSE = 8  # characters a token, at most, of what is tried
 _LIGHT = re.compile(r"[a-zA-Z ]")
@@ -105,21 +105,24 @@ class Room:
 
 def fitted(parts: Sequence[Part], tokens: int, count: Callable[[str], int]) -> Prompt:
     """Return the fullest prompt for which `count` finds at most `tokens` tokens. Errors: UserError when there is none."""
-    kept = list(range(len(parts)))
+    kept, least = list(range(len(parts))), LEAST
     while True:
         here = [parts[place] for place in kept]
         # What could not fit is not even counted: a tokenizer needs seconds for a million characters.
-        if _size(here, LEAST) <= _DENSE * tokens and count(_told(here, LEAST)) <= tokens:
+        if _size(here, least) <= _DENSE * tokens and count(_told(here, least)) <= tokens:
             break
-        loosest = max(kept, key=lambda place: parts[place].loose, default=0)
-        if not kept or not parts[loosest].loose:
+        loosest = max(kept, key=lambda place: parts[place].loose)
+        if parts[loosest].loose:
+            kept.remove(loosest)
+        elif least > 1:
+            least = 1
+        else:
             raise UserError(
                 f"the writer's own words do not fit into {tokens} tokens: give reflection a larger prompt_tokens"
             )
-        kept.remove(loosest)
-    longest = max([LEAST, *(-(-len(field.value) // field.weight) for part in here for field in part.fields)])
-    high = _largest(LEAST, longest, lambda room: _size(here, room) <= _DENSE * tokens)
-    room = _largest(LEAST, high, lambda room: count(_told(here, room)) <= tokens)
+    longest = max([least, *(-(-len(field.value) // field.weight) for part in here for field in part.fields)])
+    high = _largest(least, longest, lambda room: _size(here, room) <= _DENSE * tokens)
+    room = _largest(least, high, lambda room: count(_told(here, room)) <= tokens)
     return Prompt(_told(here, room), tuple(kept))
 
 
