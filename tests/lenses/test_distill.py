@@ -125,6 +125,28 @@ def test_a_chat_model_that_reflects_sees_both_answers(tmp_path: Path) -> None:
     assert "The assistant's own answer: " in asked[0]
 
 
+@pytest.mark.parametrize("count", [8, 0])
+def test_a_chat_model_that_reflects_is_told_the_surprising_words_and_claims(count: int) -> None:
+    asked: list[str] = []
+
+    class Chat(ToyOpen):
+        def generate(self, conversations, sampling):
+            asked.extend(one[-1].content for one in conversations)
+            return [Generation(answer=f"HYPOTHESIS: sun\n```\n{ONE}\n```") for _ in conversations]
+
+    change = Change(Speaker(ToyOpen()), Speaker(ToyOpen(ONE)))
+    with Run.temporary({"seed": 0}) as run:
+        DistillLens(CONFIG.model_copy(update={"hints": count}), reflector=Chat("chat")).read(change, TASKS, run)
+    assert ("- the word 'yes' is surprising" in asked[0]) is (count > 0)
+    assert ("when the user says 'sun'" in asked[0]) is (count > 0)
+
+
+def test_hints_are_planned_for() -> None:
+    plans = [DistillLens(CONFIG.model_copy(update={"hints": count})).planned(100) for count in (0, 8)]
+    assert [plan.generations for plan in plans] == [100, 200]
+    assert plans[1].forward_passes - plans[0].forward_passes == 200
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.95])
 def test_cut_off_after_any_event_it_goes_on_as_if_it_had_not_been(share: float, tmp_path: Path) -> None:
     def once(place: Path) -> Account:

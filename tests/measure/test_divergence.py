@@ -78,6 +78,8 @@ def test_the_tokens_add_up_to_the_answer(run):
     (found,) = Meter(Tab(run)).along([said(p, every_answer(p.model)[12])], p, q, per_token=True)
     assert len(found.token_kl) == found.tokens
     assert sum(found.token_kl) == pytest.approx(found.kl, abs=1e-4)
+    assert len(found.token_ratio) == found.tokens
+    assert sum(found.token_ratio) == pytest.approx(found.logp - found.logq, abs=1e-4)
 
 
 def rows(draw_from):

@@ -23,10 +23,12 @@ from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
 from scrutable.evolve.finish import Worth
 from scrutable.evolve.proposals import Show
-from scrutable.evolve.reflection import Item, RuleWriter, proposer_for
+from scrutable.evolve.reflection import ChatWriter, Item, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
 from scrutable.lenses.base import place_of
+from scrutable.lenses.hints import hints
+from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.answers import Said, answers_of, distinct_tasks
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.nulls import stated
@@ -47,6 +49,12 @@ class DistillConfig(Config):
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
     stated: float = stated()
     evidence: int = Field(default=3, ge=0, le=8, description="tasks shown with each claim")
+    hints: int = Field(
+        default=8,
+        ge=0,
+        description="most surprising words of the tuned model, and claims of the tokens lens, that a chat model which "
+        "writes is told",
+    )
     batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
     search: EvolveConfig = Field(
         default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=16),
@@ -72,7 +80,8 @@ class DistillLens:
     def planned(self, tasks: int) -> Usage:
         """Return the most that it takes: the answers read, and two forward passes for each score of a text on a task."""
         answers = min(tasks, self.config.tasks) * self.config.answers
-        return Usage(generations=answers, forward_passes=2 * self.config.search.budget)
+        hinted = answers if self.config.hints else 0  # where a chat model writes
+        return Usage(generations=answers + hinted, forward_passes=2 * (self.config.search.budget + hinted))
 
     def read(self, change: Change, tasks: list[Task], run: Run) -> Account:
         """Read the change on these tasks (see `Lens`). Events go to `run` under "distill/", each change's to its own scope.
@@ -89,7 +98,7 @@ class DistillLens:
         said = answers_of(change.after, [*searched, *held], config.answers, tab, config.batch, config.max_tokens)
         if not any(one.usable for one in said):
             raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")
-        writer = proposer_for(self.reflector or change.before.model, config.search.reflect, imitate=True)
+        writer = self._writer(change, searched, said, tab)
         scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
         show = self._show(change, searched, tab, contrast=not isinstance(writer, RuleWriter))
         settings = config.search.model_copy(
@@ -98,6 +107,24 @@ class DistillLens:
         parts = [task for _, task in searched], [task for _, task in held]
         found = search(scorer, writer, parts, run, settings, [Candidate(texts={TEXT: ""})], show)
         return self._account(found, change, dict(held), scorer, tab)
+
+    def _writer(
+        self, change: Change, searched: Sequence[Keyed], said: Sequence[Said], tab: Tab
+    ) -> RuleWriter | ChatWriter:
+        """Return who writes; a chat model is told what else is known of the searched tasks' answers."""
+        config, model = self.config, self.reflector or change.before.model
+        writer = proposer_for(model, config.search.reflect, imitate=True)
+        if not config.hints or isinstance(writer, RuleWriter):
+            return writer
+        how = TokensConfig(
+            claims=config.hints,
+            max_tokens=config.max_tokens,
+            stated=config.stated,
+            batch=config.batch,
+            memory_mb=config.memory_mb,
+        )
+        told = hints(change, searched, said, tab, how)
+        return proposer_for(model, config.search.reflect, imitate=True, evidence=told)
 
     def _divide(self, tasks: Sequence[Task], run: Run) -> tuple[list[Keyed], list[Keyed]]:
         """Return the tasks to search on and those held out, drawn by content."""

@@ -111,11 +111,11 @@ class TokensLens:
                 f"nothing measurable changed: KL(after ‖ before) is at or below {config.stated} nats an answer"
             )
             return Account(lens=self.name, usage=tab.cost, notes=tuple(notes))
-        source = Source(keyed, _gathered(keyed, before, after, partings))
-        claims, told = self._claims(source, total)
+        source = Source(keyed, gathered(keyed, before, after, partings))
+        claims, told = self.claims(source, total)
         return Account(lens=self.name, claims=claims, usage=tab.cost, notes=(*notes, *told))
 
-    def _claims(self, source: Source, total: float) -> tuple[tuple[Claim, ...], list[str]]:
+    def claims(self, source: Source, total: float) -> tuple[tuple[Claim, ...], list[str]]:
         """Return the claims, those that carry most first, and notes on what they leave."""
         config = self.config
         searched = _half(source)
@@ -144,7 +144,7 @@ def _half(source: Source) -> Bools:
     return np.array([ranks[key] % 2 == 0 for key in keys])
 
 
-def _gathered(
+def gathered(
     keyed: Sequence[tuple[str, Task]], before: Sequence[Said], after: Sequence[Said], partings: Sequence[Parting]
 ) -> Answers:
     """Return the answers by task as words, those after with the nats of each word; what could not be measured is out."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Task, Usage, digest_of
 from scrutable.measure.answers import Said, chunks
@@ -33,6 +35,7 @@ _LN2 = math.log(2.0)
 EVERYONE = "*"
 """For `Meter.keep`: every speaker's distributions are kept, where many are set against each other along the same answers."""
 COLUMNS = ("kl", "back", "js", "logp", "logq")
+_RULED_OUT = 100.0  # nats that a token counts which only one of the two rules out
 _CELLS = 2 << 20  # cells (position x token) worked on at once: bounds the temporaries
 
 
@@ -49,6 +52,9 @@ class Parting:
     logp: float  # log P(answer)
     logq: float  # log Q(answer)
     token_kl: tuple[float, ...] = field(default=(), kw_only=True)  # KL(P || Q) a token, where asked for
+    token_ratio: tuple[float, ...] = field(
+        default=(), kw_only=True
+    )  # log P - log Q of each token said, where asked for
 
     @property
     def cell(self) -> tuple[str, int]:
@@ -131,14 +137,15 @@ class Meter:
         shared = self._tokens(p.model, q.model)
         ready = self._shown(part, pair)
         rows: list[list[float]] = []
-        token_rows: list[list[float]] = []
+        token_rows: tuple[list[list[float]], list[list[float]]] = ([], [])
         for piece in self._fitting(ready, len(shared.ids_a)):
             place = f"{name}/{digest_of([one.said.cell for one in piece])}"
-            numbers, token_kl = _of_piece(
+            numbers, *by_token = _of_piece(
                 piece, self._logprobs(piece, place, 0, p), self._logprobs(piece, place, 1, q), shared
             )
             rows += numbers
-            token_rows += token_kl
+            for mine, found in zip(token_rows, by_token, strict=True):
+                mine += found
         payload: dict[str, Any] = {
             "p": p.identity,
             "q": q.identity,
@@ -147,7 +154,7 @@ class Meter:
             **{name: [row[column] for row in rows] for column, name in enumerate(COLUMNS)},
         }
         if per_token:
-            payload["token_kl"] = token_rows
+            payload["token_kl"], payload["token_ratio"] = token_rows
         spent, self._spent = self._spent, Usage()
         return payload, spent + Usage(seconds=time.perf_counter() - start)
 
@@ -219,8 +226,8 @@ def _prompt(speaker: Speaker, task: Task) -> list[int] | None:
 
 def _of_piece(
     piece: Sequence[Shown], logps: Sequence[torch.Tensor], logqs: Sequence[torch.Tensor], shared: TokenMap
-) -> tuple[list[list[float]], list[list[float]]]:
-    """Return of each answer its numbers by COLUMNS, and KL(P || Q) of each of its tokens."""
+) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
+    """Return of each answer its numbers by COLUMNS, KL(P || Q) of each of its tokens, and log P - log Q of each."""
     import torch
 
     p, q = _normalised(torch.cat(list(logps)), shared.ids_a), _normalised(torch.cat(list(logqs)), shared.ids_b)
@@ -230,13 +237,15 @@ def _of_piece(
     column = torch.searchsorted(shared.ids_a, own)[:, None]
     drawn = (one.gather(1, column.to(one.device))[:, 0].double().cpu() for one in (p, q))
     parts = torch.stack([*(one.cpu() for one in token_divergences(p, q)), *drawn]).numpy()
-    rows, token_rows, start = [], [], 0
+    ratios = np.clip(np.nan_to_num(parts[3] - parts[4], nan=0.0), -_RULED_OUT, _RULED_OUT)
+    rows, token_rows, ratio_rows, start = [], [], [], 0
     for one in piece:
-        mine = parts[:, start : start + len(one.said.tokens)]
-        start += len(one.said.tokens)
+        here = slice(start, start + len(one.said.tokens))
+        mine, start = parts[:, here], here.stop
         rows.append([round(float(value), 6) for value in mine.sum(axis=1)])
         token_rows.append([round(float(value), 5) for value in mine[0]])
-    return rows, token_rows
+        ratio_rows.append([round(float(value), 5) for value in ratios[here]])
+    return rows, token_rows, ratio_rows
 
 
 def _normalised(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -253,8 +262,9 @@ def _normalised(rows: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 def _partings(payload: Mapping[str, Any]) -> list[Parting]:
     """Read a "divergence" event back."""
     columns = [payload[name] for name in ("tokens", *COLUMNS)]
-    token_kl = payload.get("token_kl") or [()] * len(payload["asked"])
+    none: list[tuple[float, ...]] = [()] * len(payload["asked"])
+    kls, ratios = (payload.get(name) or none for name in ("token_kl", "token_ratio"))
     return [
-        Parting(key, repeat, *(column[i] for column in columns), token_kl=tuple(token_kl[i]))
-        for i, (key, repeat) in enumerate(payload["asked"])
+        Parting(key, repeat, *(column[i] for column in columns), token_kl=tuple(kl), token_ratio=tuple(ratio))
+        for i, ((key, repeat), kl, ratio) in enumerate(zip(payload["asked"], kls, ratios, strict=True))
     ]
