@@ -12,23 +12,21 @@ a key, so a search killed at any moment goes on as if it had not been, and pays 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from scrutable.core.accounts import Interval
-from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Record, Sampling, Task, Usage
+from scrutable.core.records import Candidate, Sampling, Task
 from scrutable.core.sequential import Standard
 from scrutable.envs.base import Environment
-from scrutable.evolve.drive import Drive, Mode, Pace
-from scrutable.evolve.finish import Rule, Worth, finish
+from scrutable.evolve.config import EvolveConfig, EvolveResult
+from scrutable.evolve.drive import Drive, Pace
+from scrutable.evolve.finish import Rule, finish
 from scrutable.evolve.ledger import Cell, CellKey, Exhausted, Ledger, Limits, Scorer
 from scrutable.evolve.parts import Sizes, divide
 from scrutable.evolve.proposals import Outcome, Plan, Propose, Show, show_rollout
-from scrutable.evolve.reflection import ChatWriter, Proposer, ReflectConfig, identity_of, proposer_for
+from scrutable.evolve.reflection import ChatWriter, Proposer, identity_of, proposer_for
 from scrutable.evolve.scorers import RewardScorer
 from scrutable.evolve.slots import Slots
 from scrutable.evolve.state import State
@@ -37,86 +35,7 @@ from scrutable.models.base import Model
 from scrutable.programs.base import Program
 from scrutable.programs.text import SingleText
 
-
-class EvolveConfig(Config):
-    """How a text is evolved. The seed is the run's."""
-
-    budget: int = Field(default=6000, ge=100, description="rollouts that may be paid for in all; never exceeded")
-    reserve: float = Field(default=0.2, gt=0, lt=1, description="share of the budget kept back for the end")
-    tokens: int | None = Field(default=None, ge=1, description="tokens (read and written) that search may take")
-    seconds: float | None = Field(
-        default=None, gt=0, description="seconds of models at work after which nothing is begun; needs mode throughput"
-    )
-    money: float | None = Field(
-        default=None, gt=0, description="US dollars that search may cost, by the served prices; needs mode throughput"
-    )
-    mode: Mode = Field(
-        default="deterministic",
-        description="deterministic: the seed alone decides the result; throughput: what ends first is used first",
-    )
-    ahead: int = Field(default=4, ge=1, description="proposals under way at once")
-    proposals: int = Field(default=200, ge=0, description="most proposals")
-    patience: int = Field(default=16, ge=1, description="stop after this many proposals without a better text")
-    target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
-    pool: int = Field(default=108, ge=2, description="search tasks that texts are tried on")
-    keep: int = Field(
-        default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score"
-    )
-    explore: int = Field(default=12, ge=1, description="answers of its parent that a proposal may show to the writer")
-    width: int = Field(default=8, ge=1, description="most children that a proposal screens")
-    screen: int = Field(default=4, ge=1, description="tasks that children are screened on at a time")
-    look: int = Field(default=4, ge=1, description="tasks between two looks of the test")
-    tested: int = Field(default=1, ge=1, description="children of a proposal that are tested, the best of the screened")
-    finalists: int = Field(default=3, ge=1, description="candidates compared at the end")
-    compose: bool | None = Field(
-        default=None,
-        description="also try single sentences of what was written, and merges; None: unless a chat model writes",
-    )
-    gate: Literal["test", "improves"] = Field(
-        default="test",
-        description="test: a child must be shown to be better on fresh tasks; improves: its sum on what was shown is higher",
-    )
-    validate_all: bool = Field(default=False, description="score each accepted child on the whole pool")
-    false_accept: float = Field(
-        default=0.1, gt=0, lt=1, description="chance that a child no better than its parent passes the test"
-    )
-    false_reject: float = Field(
-        default=0.35,
-        gt=0,
-        lt=1,
-        description="chance that a child better by `effect` is given up before the pool is used up",
-    )
-    effect: float = Field(default=0.1, gt=0, lt=1, description="gain worth finding, as a share of the scores' range")
-    bound: float | None = Field(
-        default=None,
-        gt=0,
-        description="largest difference expected of two scores on one task; None: the range of accepted texts' scores",
-    )
-    least: float = Field(default=0.0, ge=0, description="a sentence of the best text stays only if it is worth more")
-    temperature: float = Field(default=1.0, ge=0, description="temperature at which tasks are answered")
-    max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
-    repeats: int = Field(default=1, ge=1, description="answers to each task, whose scores are averaged")
-    batch: int = Field(default=256, ge=1, description="rollouts that a local model makes at once")
-    slots: int = anywhere(16, "rollouts of a served model under way at once", ge=1)
-    reflect: ReflectConfig = Field(default_factory=ReflectConfig, description="how texts are asked for")
-
-
-class EvolveResult(Record):
-    """What a search came to. Scores are on keep tasks that decided nothing; None where none could be scored."""
-
-    best: Candidate
-    score: Interval | None = Field(description="of the best text")
-    base: Interval | None = Field(description="of the first text it started from")
-    gain: Interval | None = Field(description="of the best over the first, task by task")
-    worth: tuple[Worth, ...] = Field(default=(), description="what each sentence of the best is worth")
-    candidates: tuple[Candidate, ...] = Field(description="the starts, all that were accepted, and the best")
-    rollouts: int = Field(description="paid for; failed ones count")
-    unscored: int = Field(default=0, description="rollouts without a score: the model, or a reward, failed there")
-    reflections: int
-    failures: int = Field(description="answers of the writer that were no usable text, and reflections that failed")
-    stopped: str = Field(description="why the search ended")
-    notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+__all__ = ["EvolveConfig", "EvolveResult", "Search", "evolve", "search", "splits_of"]
 
 
 def evolve(
@@ -222,7 +141,7 @@ class Search:
         self.parts = divide(tasks[0], tasks[1], sizes, run)
         limits = Limits(config.budget - end, config.tokens, config.seconds, config.money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
-        self.state = State(self.ledger, self.parts, config.explore, apart=config.gate == "improves")
+        self.state = State(self.ledger, self.parts, config.explore, config.contrasts, apart=config.gate == "improves")
         self.stale = 0
         self._proposer, self._show = proposer, show
         self._compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
@@ -237,6 +156,7 @@ class Search:
             repeats=config.repeats,
             whole=config.validate_all,
             improves=config.gate == "improves",
+            contrasts=isinstance(proposer, ChatWriter),
         )
         for one in starts:
             self._take_start(one)
@@ -315,6 +235,7 @@ class Search:
             "module": outcome.start.module,
             "children": [one.candidate.key for one in outcome.judged],
             "accepted": [one.candidate.key for one in outcome.judged if one.accepted],
+            "shown": [list(pair) for pair in outcome.shown],
             "charged": charged,
             "best": self.state.best,
             "spent": outcome.spent,

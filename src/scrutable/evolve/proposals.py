@@ -59,7 +59,7 @@ Strand = Generator[Ask | Write, Proposal | None, "Outcome"]
 @dataclass(frozen=True)
 class Plan:
     """How much a proposal may try. screen: tasks a child is screened on at a time; look: tasks between two looks of the
-    test; finalists: how many of the screened are tested."""
+    test; finalists: how many of the screened are tested; contrasts: whether the writer compares two answers to a task."""
 
     items: int
     width: int
@@ -70,6 +70,7 @@ class Plan:
     repeats: int
     whole: bool = False
     improves: bool = False
+    contrasts: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class Start:
     """What a proposal begins with: all that is decided from what is known at that moment.
 
     shown: tasks whose answers the writer sees; order: the tasks for screening and test, in their order; merges: children to
-    be tried that need no writing; closed: whether a text need not be tried again; others: candidates whose
-    answers to a shown task are known too.
+    be tried that need no writing; closed: whether a text need not be tried again; others: (candidate, task) of further
+    answers to the shown tasks, known before.
     """
 
     number: int
@@ -89,6 +90,7 @@ class Start:
     standard: Standard
     merges: tuple[Candidate, ...] = ()
     closed: Callable[[str], bool] = field(default=lambda key: False)
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,15 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more."""
+    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more; shown: whose
+    answers to which tasks its writer saw."""
 
     start: Start
     judged: tuple[Judged, ...]
     cells: tuple[CellKey, ...]
     proposal: Proposal
     spent: str = ""
+    shown: tuple[tuple[str, str], ...] = ()
 
 
 class Propose:
@@ -124,12 +128,13 @@ class Propose:
         self._last: list[CellKey] = []  # of these, what the last ask added
         self.judged: list[Judged] = []
         self.proposal = Proposal()
+        self.shown: tuple[tuple[str, str], ...] = ()
 
     def outcome(self, spent: str = "") -> Outcome:
         """Return what it has come to so far. spent: why its last ask was refused, so that it goes no further."""
         refused = set(self._last if spent else ())
         cells = tuple(cell for cell in self.cells if cell not in refused)
-        return Outcome(self.start, tuple(self.judged), cells, self.proposal, spent)
+        return Outcome(self.start, tuple(self.judged), cells, self.proposal, spent, self.shown)
 
     def strand(self) -> Strand:
         """Reflect, screen, test."""
@@ -138,6 +143,8 @@ class Propose:
         self._last, items = [], self._items()
         written = yield Write(f"reflection/{start.number}", start.parent, start.module, items)
         self.proposal = written or Proposal()
+        if self.proposal.shown is not None and not plan.contrasts:
+            self.shown = tuple(self.shown[place] for place in self.proposal.shown)
         field_, used = self._children(), 0
         if plan.improves:
             yield from self._improves(field_[:1])
@@ -162,10 +169,41 @@ class Propose:
     # -------------------------------------------------------------------------------------------------------- children
 
     def _items(self) -> tuple[Item, ...]:
-        """Return what the writer sees: the parent's answers, more than half of them bad ones."""
-        pairs = [(task, self._ledger.rollout(self.start.parent.key, key)) for key, task in self.start.shown]
+        """Return what the writer sees: the parent's answers, more than half of them bad ones, and others' to the same tasks.
+
+        A writer that compares has another's answer beside the parent's, the one whose score differs most; one that does not
+        is shown them as tasks of their own.
+        """
+        start, plan = self.start, self.plan
+        tasks = dict(start.shown)
         draws = self._ledger.run.random(f"{self.key}/items")
-        return tuple(self._show(*pair) for pair in pick(pairs, self.plan.items, draws))
+        pairs = [(task, self._ledger.rollout(start.parent.key, key)) for key, task in start.shown]
+        own = pick(pairs, plan.items, draws)
+        others = [self._ledger.rollout(name, key) for name, key in start.others]
+        others = [one for one in others if one.score.value is not None]
+        if plan.contrasts:
+            items, used = self._beside(own, others)
+        else:
+            used = others[: max(0, plan.items - len(own))]
+            items = [self._show(*pair) for pair in [*own, *((tasks[one.task], one) for one in used)]]
+        self.shown = tuple((one.candidate, one.task) for one in [*(rollout for _, rollout in own), *used])
+        return tuple(items)
+
+    def _beside(
+        self, own: Sequence[tuple[Task, Rollout]], others: Sequence[Rollout]
+    ) -> tuple[list[Item], list[Rollout]]:
+        """Return the parent's answers, each with that of another whose score differs most, and the others that were used."""
+        items, used = list[Item](), list[Rollout]()
+        for task, rollout in own:
+            item, mine = self._show(task, rollout), rollout.score.value or 0.0
+            known = [one for one in others if one.task == rollout.task]
+            if known:
+                other = max(known, key=lambda one: abs((one.score.value or 0.0) - mine))
+                told = {"other": other.answer, "other_score": other.score.value, "other_feedback": other.score.feedback}
+                item = item.model_copy(update=told)
+                used.append(other)
+            items.append(item)
+        return items, used
 
     def _children(self) -> list[Candidate]:
         """Return the children worth trying, most promising first, each text once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 from scrutable.core.accounts import Interval
 from scrutable.core.journal import Run
@@ -29,16 +30,18 @@ _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 class State:
     """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so.
 
-    explore: tasks that a writer is shown; apart: drawn anew each time, from those outside the pool (as the reference does).
+    explore: tasks that a writer is shown; contrasts: others' answers to them that it may be shown too; apart: the tasks are
+    drawn anew each time, from those outside the pool (as the reference does).
     """
 
-    def __init__(self, ledger: Ledger, parts: Parts, explore: int, *, apart: bool = False) -> None:
+    def __init__(self, ledger: Ledger, parts: Parts, explore: int, contrasts: int = 0, *, apart: bool = False) -> None:
         self.run: Run = ledger.run
         self.ledger, self.parts = ledger, parts
         self.front = Front([key for key, _ in parts.pool])
         self.accepted: dict[str, Candidate] = {}
         self.commits = 0
-        self._explore, self._apart = explore, apart
+        self._explore, self._contrasts, self._apart = explore, contrasts, apart
+        self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
         self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
         self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
@@ -69,6 +72,7 @@ class State:
             order=tuple(order),
             standard=standard,
             merges=tuple(self._merges(parent)) if compose else (),
+            others=self._others(parent, shown),
             closed=lambda key: self._is_closed(key, seen),
         )
 
@@ -92,8 +96,21 @@ class State:
         if len(known) < min(self._explore, len(order)):
             known += [pair for pair in order if pair[0] not in have]
         rank = {pair[0]: place for place, pair in enumerate(known)}
-        known.sort(key=lambda pair: (self._seen.get((parent.key, pair[0]), 0), pair[0] not in have, rank[pair[0]]))
+        known.sort(
+            key=lambda pair: (
+                self._seen.get((parent.key, pair[0]), 0),
+                pair[0] not in have,
+                -len(self._unseen.get(pair[0], ())),
+                rank[pair[0]],
+            )
+        )
         return tuple(known[: self._explore])
+
+    def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, str], ...]:
+        """Return whose answers to these tasks no writer saw yet, one of each task in turn: (candidate, task)."""
+        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key, _ in shown]
+        mixed = [pair for row in zip_longest(*queues) for pair in row if pair is not None]
+        return tuple(mixed[: self._contrasts])
 
     def _merges(self, parent: Candidate) -> Iterable[Candidate]:
         """Return the parent with what helped another, where they have parted: each holds tasks that the other does not."""
@@ -145,8 +162,13 @@ class State:
         charged = self._charge(outcome.cells)
         reflection = self.run.get(f"reflection/{start.number}")
         self._tokens += tokens_of(reflection.cost) if reflection else 0
-        for task, _ in start.shown:
-            self._seen[start.parent.key, task] = self._seen.get((start.parent.key, task), 0) + 1
+        for name, task, _ in outcome.cells:
+            if (name, task) not in self._seen:
+                self._seen[name, task] = 0
+                self._unseen.setdefault(task, {})[name] = None
+        for name, task in outcome.shown:
+            self._seen[name, task] = self._seen.get((name, task), 0) + 1
+            self._unseen.get(task, {}).pop(name, None)
         touched = {name for name, _, _ in outcome.cells}
         for name in sorted(touched):
             self._scores.setdefault(name, {})

@@ -45,6 +45,9 @@ class Proposal(Record):
     hypotheses: tuple[str, ...] = Field(
         default=(), description="what a chat model made of the tasks, best supported first"
     )
+    shown: tuple[int, ...] | None = Field(
+        default=None, description="which of the items handed over were shown, by their places; None: all"
+    )
     prompt_digest: str = ""
     usage: Usage = Usage()
 

@@ -57,7 +57,7 @@ class DistillConfig(Config):
     )
     batch: int = Field(default=64, ge=1, description="answers drawn at once; the unit that is recorded")
     search: EvolveConfig = Field(
-        default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=16),
+        default_factory=lambda: EvolveConfig(budget=12000, effect=0.02, patience=16, contrasts=0),
         description="how it is searched; a rollout is one forward pass here, its target, repeats and least are the lens's",
     )
     memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
