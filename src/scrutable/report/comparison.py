@@ -18,7 +18,7 @@ KINDS = {"text": "texts", "rl": "RL runs"}
 def first_of(found: Comparison) -> First:
     """Answer a comparison's three questions."""
     taught = tuple(_says(found, at) for at in range(len(found.clusters)))
-    nothing = "No sentence could be tried: the distances alone tell."
+    nothing = "Nothing was read of these runs: only the distances tell."
     return First(
         questions=QUESTIONS,
         taught=tuple(one for one in taught if one.sentences),
@@ -73,21 +73,25 @@ def _verdict(found: Comparison) -> str:
 
 
 def _says(found: Comparison, at: int) -> Sentences:
-    """Return what the members of a behaviour say, all of them: the more of the others lack it, the sooner."""
+    """Return what all members of a behaviour say, what the fewest others say first; without claims, their shortest text."""
     group = set(found.clusters[at])
     said = [claim for claim in found.claims if not claim.idle]
-    saying = {member for claim in said for member in claim.members}
-    mine = [claim for claim in said if claim.members and group & saying and group & saying <= set(claim.members)]
+    saying = group & {member for claim in said for member in claim.members}
+    mine = [claim for claim in said if saying and saying <= set(claim.members)]
     mine.sort(key=lambda claim: len(set(claim.members) - group))
-    names = ", ".join(found.members[member].name for member in sorted(group))
-    whole = "what all say" if len(found.clusters) == 1 else f"behaviour {at + 1}: what all of it say"
+    sentences = [
+        Sentence(says=shortened(claim.says, 420), text=claim.says, where=_wordings(claim), anchor="claims")
+        for claim in mine[:FIRST_CLAIMS]
+    ]
+    texts = [text for member in group if (text := found.members[member].text.strip())]
+    what = "all say" if mine else "nothing that all say; the shortest text" if found.claims else "the shortest text"
+    if not mine and texts:
+        text = min(texts, key=lambda one: (len(one), one))
+        sentences = [Sentence(says=shortened(text, 420), text=text)]
+    names = shortened(", ".join(found.members[member].name for member in sorted(group)), 90)
+    whole = "" if len(found.clusters) == 1 else f"behaviour {at + 1}, "
     return Sentences(
-        label=f"{whole} ({shortened(names, 90)})",
-        sentences=tuple(
-            Sentence(says=shortened(claim.says, 420), text=claim.says, where=_wordings(claim), anchor="claims")
-            for claim in mine[:FIRST_CLAIMS]
-        ),
-        more=max(0, len(mine) - FIRST_CLAIMS),
+        label=f"{whole}{what} ({names})", sentences=tuple(sentences), more=max(0, len(mine) - FIRST_CLAIMS)
     )
 
 
@@ -96,7 +100,8 @@ def _wordings(claim: Matched) -> str:
 
 
 def _left(found: Comparison, one: Parting) -> Left:
-    told = [f"{number(one.distance.value)} nats an answer apart, more than {number(one.distance.low or 0.0)}."]
+    shown = "" if one.distance.low is None else f" (shown to be more than {number(one.distance.low)})"
+    told = [f"{number(one.distance.value)} nats an answer apart{shown}."]
     for name, says in (("proxy", "reward"), ("true", "true reward")):
         means = [_mean(found, group, name) for group in (one.left, one.right)]
         if None not in means:
@@ -123,18 +128,23 @@ def _members(found: Comparison) -> Section:
             str(at),
             *(_spoken(found.members[member].rewards.get(name)) for name in ("proxy", "true")),
             _spoken(found.members[member].from_base),
-            shortened(found.members[member].text, 300) or "–",
         )
         for at, group in enumerate(found.clusters, 1)
         for member in group
     ]
-    columns = ("run", "behaviour", "reward", "true reward", "from the base", "its text, or what was read of it")
+    columns = ("run", "behaviour", "reward", "true reward", "from the base, nats")
+    texts = [
+        (_name(found, member), shortened(found.members[member].text, 400) or "–")
+        for group in found.clusters
+        for member in group
+    ]
+    said = Table(caption="Their texts, or what was read of them", columns=("run", "text"), rows=tuple(texts))
     where = f"{plural(found.tasks, 'task')} of the {found.split} split × {plural(found.answers, 'answer')}"
     return Section(
         anchor="members",
         title="What each earns",
         intro=f"On {where}, which decided nothing; intervals are 95%, by resampling tasks.",
-        nodes=(Table(caption="By behaviour", columns=columns, rows=tuple(rows)),),
+        nodes=(Table(caption="By behaviour", columns=columns, rows=tuple(rows)), said),
     )
 
 

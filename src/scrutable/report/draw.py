@@ -130,6 +130,11 @@ class Square:
         return self.margin + self.cell * self.count + self.gap
 
     @property
+    def shown(self) -> int:
+        """Its width on a wide screen, in pixels; on a narrow one it is as wide as there is room."""
+        return round(min(1.4 * self.wide, 470))
+
+    @property
     def inside(self) -> float:
         """The side of a cell as drawn."""
         return self.cell - 2 * self.gap
