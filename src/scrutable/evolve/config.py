@@ -40,10 +40,10 @@ class EvolveConfig(Config):
     )
     explore: int = Field(default=12, ge=1, description="answers of its parent that a proposal may show to the writer")
     contrasts: int = Field(
-        default=20, ge=0, description="other candidates' answers to those tasks that a proposal may show beside them"
+        default=12, ge=0, description="other candidates' answers to those tasks that a proposal may show beside them"
     )
     width: int = Field(default=8, ge=1, description="most children that a proposal screens")
-    screen: int = Field(default=4, ge=1, description="tasks that children are screened on at a time")
+    screen: int = Field(default=2, ge=1, description="shown tasks that children are screened on at a time")
     look: int = Field(default=4, ge=1, description="tasks between two looks of the test")
     tested: int = Field(default=1, ge=1, description="children of a proposal that are tested, the best of the screened")
     finalists: int = Field(default=3, ge=1, description="candidates compared at the end")

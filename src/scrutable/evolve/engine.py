@@ -178,9 +178,9 @@ class Search:
     def _pace(self, slots: Slots) -> Pace:
         config, pool = self.config, len(self.parts.pool)
         shown, field, screened = min(config.explore, pool), config.width, 0
-        while field > config.tested:
-            screened += config.screen * (field + 1)
-            field = max(config.tested, -(-field // 3))
+        while field > config.tested and screened < shown * config.width:
+            screened += config.screen * field
+            field = max(config.tested, -(-field // 2))
         tested = pool * (config.tested + 1)
         first = shown + screened + 2 * config.look * (config.tested + 1)
         if config.gate == "improves" or config.validate_all:

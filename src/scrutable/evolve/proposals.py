@@ -4,9 +4,9 @@ Written as a generator: it asks for rollouts or for a reflection, and is gone on
 proposals are under way at once and none waits for another. All that it decides rests on what was known when it began and on
 what it asked for itself: so it comes to the same whatever else is under way, and whenever its results come.
 
-Children are screened together on few tasks (successive halving: Jamieson & Talwalkar, arXiv 1502.07943), which promises
-nothing; the best must then beat its parent on other tasks by a test that looks after every few of them and keeps its rate of
-false accepts (`core/sequential.py`). No task that the writer was shown here screens or tests what it wrote.
+Children are screened together on a few of the shown tasks (successive halving: Jamieson & Talwalkar, arXiv 1502.07943), which
+promises nothing; the best must then beat its parent by a test that looks after every few tasks and keeps its rate of false
+accepts (`core/sequential.py`). No task that the writer was shown here tests what it wrote.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scrutable.core.sequential import Standard, flip_test
 from scrutable.core.stats import comparable, complete
 from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
 from scrutable.evolve.reflection import Item, Proposal
-from scrutable.evolve.sentences import added, length, sentences
+from scrutable.evolve.sentences import added, length, sentences, without
 
 Show = Callable[[Task, Rollout], Item]
 
@@ -149,21 +149,22 @@ class Propose:
         if plan.improves:
             yield from self._improves(field_[:1])
             return self.outcome()
-        while len(field_) > plan.finalists:
-            tasks = start.order[used : used + plan.screen]
-            if not tasks:
+        for tasks in self._screening():
+            if len(field_) <= plan.finalists:
                 break
             used += len(tasks)
-            yield self._ask([start.parent, *field_], tasks)
-            keep = max(plan.finalists, math.ceil(len(field_) / 3)) if used < len(start.order) // 4 else plan.finalists
-            ranked = self._ranked(field_, start.order[:used])
+            yield self._ask(field_, tasks)
+            ranked = self._ranked(field_, self._screened(used))
+            keep = max(plan.finalists, math.ceil(len(field_) / 2))
             field_, out = ranked[:keep], ranked[keep:]
             self._lost(out)
         if used:
-            ahead = [one for one in field_ if self._ahead(one, start.order[:used])]
-            self._lost([one for one in field_ if one not in ahead])
+            tasks = self._screened(used)
+            self._lost(field_[plan.finalists :])
+            ahead = [one for one in field_[: plan.finalists] if self._ahead(one, tasks)]
+            self._lost([one for one in field_[: plan.finalists] if one not in ahead])
             field_ = ahead
-        yield from self._test(field_, start.order[used:])
+        yield from self._test(field_, start.order)
         return self.outcome()
 
     # -------------------------------------------------------------------------------------------------------- children
@@ -218,7 +219,8 @@ class Propose:
             _child(parent, module, added(parent.texts[module], [sentence]), "sentence")
             for sentence, _ in alone.most_common()
         ]
-        mixed = chain(start.merges, *zip_longest(written, joined))
+        dropped = [_child(parent, module, rest, "removal") for rest in self._shorter()]
+        mixed = chain(start.merges, *zip_longest(written, joined, dropped))
         found: dict[str, Candidate] = {}
         for one in mixed:
             if one is not None and len(found) < self.plan.width:
@@ -227,7 +229,37 @@ class Propose:
                     found.setdefault(key, one)
         return list(found.values())
 
+    def _shorter(self) -> list[str]:
+        """Return the parent's text without each of its sentences, in drawn order: some came in with something good."""
+        text = self.start.parent.texts[self.start.module]
+        count = len(sentences(text))
+        if not self.plan.compose or count < 2:
+            return []
+        places = list(range(count))
+        self._ledger.run.random(f"{self.key}/shorter").shuffle(places)
+        return [without(text, place) for place in places]
+
     # ------------------------------------------------------------------------------------------------ screening, test
+
+    def _screening(self) -> list[tuple[Keyed, ...]]:
+        """Return what children are screened on, a few at a time: shown tasks where the parent fails, and where it does not.
+
+        Its scores are known there, so screening costs the children's rollouts alone, and most can be told where it fails.
+        """
+        each = self.plan.screen
+        tasks = self._screened(len(self.start.shown))
+        return [tasks[at : at + each] for at in range(0, len(tasks), each)]
+
+    def _screened(self, count: int) -> tuple[Keyed, ...]:
+        """Return the first so many tasks of the screening: the worst, the best, the next worst, ..."""
+        scored = [(self._ledger.value(self.start.parent.key, pair[0]), pair) for pair in self.start.shown]
+        ranked = sorted(
+            ((score, at, pair) for at, (score, pair) in enumerate(scored) if score is not None), key=_first_two
+        )
+        half = (len(ranked) + 1) // 2
+        low, high = ranked[:half], ranked[half:][::-1]
+        mixed = [one for row in zip_longest(low, high) for one in row if one is not None]
+        return tuple(pair for _, _, pair in mixed[:count])
 
     def _ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> Ask:
         """Return the cells wanted; those that are known already among them, since they count as this proposal's too."""
@@ -307,6 +339,10 @@ class Propose:
             if gain > 0 and self.plan.whole:
                 yield self._ask([one], self.start.order)
             self.judged.append(Judged(one, gain > 0, told, child.size, gain))
+
+
+def _first_two(row: tuple[float, int, Keyed]) -> tuple[float, int]:
+    return row[:2]
 
 
 def _child(parent: Candidate, module: str, text: str, origin: str) -> Candidate:

@@ -20,8 +20,8 @@ from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, read_
 from scrutable.models.base import Model
 from scrutable.programs.joined import part
 
-MOST = 32
-"""Answers that are asked for at most: with eight samples of five, each is shown to one sample at least."""
+MOST = 24
+"""Answers that are asked for at most."""
 
 
 class RuleFormat(Record):
@@ -61,13 +61,13 @@ class RuleWriter:
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Draw several answers in one batch, each to tasks of its own (see `Proposer`)."""
         draws = Random(f"rule writer/{seed}")
-        hands = dealt(items, self._form.items, self._samples, draws)
-        shown = [[items[place] for place in hand] for hand in hands]
+        shown = [drawn_from(items, self._form.items, draws) for _ in range(self._samples)]
         asked = [" ".join([*(self._item(item, module, list(texts)) for item in own), self._form.ask]) for own in shown]
         sampling = self._sampling.model_copy(update={"seed": seed})
         drawn = self._model.generate([(Message(role="user", content=one),) for one in asked], sampling)
         found = read_texts(drawn, self._text_of, Shown(items, texts, self._copied_words))
-        seen = tuple(sorted({place for hand in hands for place in hand}))
+        hands = {id(item) for hand in shown for item in hand}
+        seen = tuple(place for place, item in enumerate(items) if id(item) in hands)
         return found.model_copy(update={"prompt_digest": told_by(asked), "shown": seen})
 
     def _text_of(self, answer: str) -> str:
@@ -84,29 +84,6 @@ class RuleWriter:
         answer, feedback = (part(text, module, modules) for text in (item.answer, item.feedback))
         filled = {"prompt": item.prompt, "answer": answer, "feedback": feedback}
         return re.sub(r"\{(prompt|answer|feedback)\}", lambda found: filled[found[1]], self._form.item)
-
-
-def dealt(items: Sequence[Item], count: int, hands: int, draws: Random) -> list[list[int]]:
-    """Return, for each of so many samples, which `count` items it is shown: places in `items`, shuffled.
-
-    The items are dealt by their scores, so that each sample has some of all, and every item is shown to one at least where
-    there are no more than hands x count. What a hand lacks then is drawn as `drawn_from` does.
-    """
-    if len(items) <= count:
-        return [list(range(len(items)))] * hands
-    scores = [float("-inf") if item.score is None else item.score for item in items]
-    places = list(range(len(items)))
-    draws.shuffle(places)  # of equals, any
-    places.sort(key=lambda place: scores[place])
-    named = {id(item): place for place, item in enumerate(items)}
-    found = []
-    for hand in range(hands):
-        own = places[hand::hands][:count]
-        rest = [items[place] for place in places if place not in own]
-        own += [named[id(item)] for item in drawn_from(rest, count - len(own), draws)] if len(own) < count else []
-        draws.shuffle(own)
-        found.append(own)
-    return found
 
 
 def drawn_from(items: Sequence[Item], count: int, draws: Random) -> list[Item]:

@@ -172,9 +172,12 @@ class State:
         touched = {name for name, _, _ in outcome.cells}
         for name in sorted(touched):
             self._scores.setdefault(name, {})
+        shown = {key for key, _ in start.shown}
         for name, task, _ in outcome.cells:
             value = self.ledger.value(name, task)
-            if value is not None and task in self._pool:
+            # What a child scored where it was screened was a reason to choose it: it says too much of how good it is.
+            chosen_by = task in shown and name != start.parent.key and not self._apart
+            if value is not None and task in self._pool and not chosen_by:
                 self._scores[name][task] = value
         for name in sorted(touched & self.accepted.keys()):
             self.front.score(name, self._scores[name])
