@@ -87,9 +87,11 @@ class RuleWriter:
 
 
 def drawn_from(items: Sequence[Item], count: int, draws: Random) -> list[Item]:
-    """Draw `count` of the items: half or more from the worst third, the rest from the best; all, as they lie, where few.
+    """Draw `count` of the items: two of five from the worst third, the others from the best; all, as they lie, where few.
 
     One that is not the best is in each draw where there is any, and one that is not the worst. Unscored ones lie lowest.
+    Bad answers say what is wanted, good ones where it is not: with more bad ones true rules are written under other
+    conditions, and one true sentence of two is more often missing.
     """
     if len(items) <= count:
         return list(items)
@@ -97,7 +99,7 @@ def drawn_from(items: Sequence[Item], count: int, draws: Random) -> list[Item]:
     places = list(range(len(items)))
     draws.shuffle(places)  # of equals, any
     places.sort(key=lambda place: scores[place])
-    bad, third = (count + 1) // 2, len(items) // 3
+    bad, third = max(1, 2 * count // 5), len(items) // 3
     worst = draws.sample(places[: max(bad, third)], bad)
     if all(scores[place] == max(scores) for place in worst):
         worst[0] = places[0]
