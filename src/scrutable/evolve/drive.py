@@ -269,6 +269,8 @@ class Drive:
         why = self._ledger.budget.refusal(len(cells), self._ledger.most(cells) + Usage(answer_tokens=written))
         if why:
             self._note("refuse", number, ask=one.asks)
+            if not (self._calls or self._pending):  # nothing will be given back
+                self._stopped = self._stopped or why
         return _USED_UP if why else ""
 
     def _own_refusal(self, one: _Running, wanted: Ask) -> str:
