@@ -16,13 +16,15 @@ from tests.evolve.late import (
 )
 
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, differing_keys, events_equal
+from scrutable.core.journal import Event, Run, differing_keys, events_equal
 from scrutable.core.records import Rollout, Score, Usage
 from scrutable.evolve.budget import tokens_of
 from scrutable.evolve.engine import EvolveResult
 from scrutable.evolve.ledger import Cell
 
 MODES = ("deterministic", "throughput")
+TIGHT = {"ahead": 8, "budget": 400, "tested": 6, "look": 4, "patience": 50}
+"""So many proposals that some are refused what they ask for."""
 
 
 def accounted(run: Run, found: EvolveResult, scorer: LateScorer, budget: int) -> None:
@@ -30,6 +32,12 @@ def accounted(run: Run, found: EvolveResult, scorer: LateScorer, budget: int) ->
     assert scorer.paid == journaled(run)
     assert set(scorer.paid.values()) <= {1}
     assert found.rollouts == scorer.paid.total() <= budget
+
+
+def before_the_end(run: Run) -> list[Event]:
+    """Return the events of the search itself, without the choice and the final score."""
+    events = run.events()
+    return events[: [event.key for event in events].index("stage/end")]
 
 
 # ------------------------------------------------------------------------------------------------------- deterministic
@@ -107,9 +115,7 @@ def test_what_the_proposals_were_charged_is_what_the_search_paid(mode: str, repe
     """The starts and the end come on top."""
     with Run.temporary({"seed": 3}) as run:
         searched(run, mode=mode, ahead=4, budget=500, patience=50, repeats=repeats)
-        order = [event.key for event in run.events()]
-        end = order.index("stage/end")
-        before = [event for event in run.events()[:end] if event.kind == "rollouts"]
+        before = [event for event in before_the_end(run) if event.kind == "rollouts"]
         paid = Counter((r["candidate"], r["task"], r.get("repeat", 0)) for e in before for r in e.payload["rollouts"])
         charged = sum(event.payload["charged"] for event in run.events("proposal"))
         assert charged + 6 * repeats == paid.total()
@@ -144,9 +150,7 @@ def test_tokens_are_never_exceeded_and_end_a_search_in_good_order(mode: str, sta
             found, _ = searched(
                 run, scorer=watched, mode=mode, tokens=tokens, budget=600, patience=50, starts=(start,), latency=latency
             )
-            searching = run.events()[: [event.key for event in run.events()].index("stage/end")]
-            spent = sum(tokens_of(event.cost) for event in searching)
-            assert spent <= tokens
+            assert sum(tokens_of(event.cost) for event in before_the_end(run)) <= tokens
             assert watched.exceeded <= 0
             assert found.score is not None
             assert "budget of" in found.stopped or "do not fit" in found.stopped or "no better" in found.stopped
@@ -189,8 +193,7 @@ def test_money_ends_a_search_and_is_not_exceeded() -> None:
 
     with Run.temporary({"seed": 1}) as run:
         found, _ = searched(run, mode="throughput", money=1.0, budget=600, patience=50, scorer=Dear(Latency(0, 0.0003)))
-        end = [event.key for event in run.events()].index("stage/end")
-        assert sum(event.cost.money for event in run.events()[:end]) <= 1.0
+        assert sum(event.cost.money for event in before_the_end(run)) <= 1.0
         assert "$" in found.stopped
 
 
@@ -261,23 +264,41 @@ def test_cut_off_after_any_event_a_search_goes_on(mode: str, limits: dict[str, i
             assert after == before + scorer.paid
             assert set(after.values()) <= {1}
             assert found.rollouts == after.total() <= limits["budget"]
+            searching = before_the_end(run)
+            assert sum(len(e.payload.get("rollouts", ())) for e in searching) <= limits["budget"] * 0.8
             if "tokens" in limits:
-                end = [event.key for event in run.events()].index("stage/end")
-                assert sum(tokens_of(event.cost) for event in run.events()[:end]) <= limits["tokens"]
+                assert sum(tokens_of(event.cost) for event in searching) <= limits["tokens"]
         if mode == "deterministic":
             assert not differing_keys(tmp_path / "whole", place)
+
+
+@pytest.mark.medium
+def test_cut_off_where_the_budget_is_nearly_spent_a_search_exceeds_it_by_nothing(tmp_path: Path) -> None:
+    """What was paid before the kill counts before anything new is given, in whatever order it is come to again."""
+    settings = {"mode": "throughput", **TIGHT}
+    with Run.open(tmp_path / "whole", {"seed": 5}) as run:
+        searched(run, **settings)
+        assert [event for event in run.events("schedule") if event.payload["does"] == "refuse"]
+        count = len(before_the_end(run))
+    for keep in range(count // 2, count, max(1, count // 20)):
+        place = tmp_path / str(keep)
+        cut_after(place, tmp_path / "whole", keep)
+        with Run.open(place, {"seed": 5}) as run:
+            searched(run, latency=keep, **settings)
+            assert sum(len(e.payload.get("rollouts", ())) for e in before_the_end(run)) <= 320
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_was_done_is_replayed_from_its_log(mode: str, tmp_path: Path) -> None:
     """Without the last event, the result: all is done again from what stands, and comes to the same."""
-    with Run.open(tmp_path / "whole", {"seed": 4}) as run:
-        first, _ = searched(run, mode=mode, ahead=4, budget=500, patience=50)
+    with Run.open(tmp_path / "whole", {"seed": 5}) as run:
+        first, _ = searched(run, mode=mode, **TIGHT)
+        assert [event for event in run.events("proposal") if event.payload["spent"]]
         count = len(run.events())
     cut_after(tmp_path / "again", tmp_path / "whole", count - 1)
-    with Run.open(tmp_path / "again", {"seed": 4}) as run:
-        second, scorer = searched(run, mode=mode, ahead=4, budget=500, patience=50, latency=9)
+    with Run.open(tmp_path / "again", {"seed": 5}) as run:
+        second, scorer = searched(run, mode=mode, latency=9, **TIGHT)
         assert not scorer.paid
     assert second.model_copy(update={"usage": first.usage}) == first
     assert events_equal(tmp_path / "whole", tmp_path / "again")
