@@ -64,27 +64,28 @@ EQUALS: dict[str, Draw] = {
 @pytest.mark.medium
 @pytest.mark.parametrize("name", EQUALS)
 def test_a_child_equal_to_its_parent_passes_no_more_often_than_stated(name: str) -> None:
-    assert rate(EQUALS[name], 1000) <= most(0.1, 1000)
+    assert rate(EQUALS[name], 500) <= most(0.1, 500)
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("allowed", [0.02, 0.05, 0.25])
 def test_so_it_is_at_other_rates(allowed: float) -> None:
-    assert rate(coins(0.5, 0.5), 500, Standard(false_accept=allowed)) <= most(allowed, 500)
+    assert rate(coins(0.5, 0.5), 300, Standard(false_accept=allowed)) <= most(allowed, 300)
 
 
 @pytest.mark.medium
-def test_a_child_that_is_worse_than_it_looks_passes_no_more_often() -> None:
-    """A little better on most tasks and much worse on a few: equal on average, and not symmetric."""
-    assert rate(lambda rng, n: np.where(rng.random(n) < 0.1, -0.9, 0.1), 600) <= most(0.1, 600)
+@pytest.mark.parametrize(("share", "harm", "help_"), [(0.1, 0.9, 0.1), (1 / 6, 0.5, 0.1), (0.05, 0.95, 0.05)])
+def test_a_child_that_is_worse_than_it_looks_passes_no_more_often(share: float, harm: float, help_: float) -> None:
+    """A little better on most tasks and much worse on a few, which early looks may not have seen: equal on average."""
+    assert rate(lambda rng, n: np.where(rng.random(n) < share, -harm, help_), 250) <= most(0.1, 250)
 
 
 @pytest.mark.medium
 def test_its_power_is_as_told() -> None:
     """+10 points of two binary scores that are independent given the task, then paired ones, then +25 points."""
-    assert rate(coins(0.5, 0.6), 600) > 0.40
-    assert rate(lambda rng, n: rng.choice([1.0, 0.0, -1.0], n, p=[0.2, 0.7, 0.1]), 300) > 0.5
-    assert rate(coins(0.5, 0.75), 200) > 0.9
+    assert rate(coins(0.5, 0.6), 400) > 0.40
+    assert rate(lambda rng, n: rng.choice([1.0, 0.0, -1.0], n, p=[0.2, 0.7, 0.1]), 200) > 0.45
+    assert rate(coins(0.5, 0.75), 100) > 0.85
 
 
 def test_what_is_clear_is_told_early() -> None:
@@ -114,7 +115,15 @@ def test_at_one_look_it_is_what_trying_all_signs_says(values: list[float], seed:
     p = float(np.mean(sums >= seen.sum() - 1e-9))
     assume(abs(p - 0.1) > 0.03)
     found = flip_test(seen, [len(values)], len(values), Standard(), np.random.default_rng(seed))
-    assert found == ("better" if p < 0.1 and skew_p(seen) <= 0.1 and seen.sum() > 0 else "not better")
+    guarded = skew_p(seen) <= 0.1 and seen.sum() > np.log(10)
+    assert found == ("better" if p < 0.1 and guarded else "not better")
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=3, max_size=9))
+def test_for_right_and_wrong_the_guard_against_harm_not_yet_seen_asks_nothing_more(values: list[float]) -> None:
+    seen = np.array(values)
+    sums = np.array([np.dot(signs, seen) for signs in product([-1.0, 1.0], repeat=len(values))])
+    assert np.mean(sums >= seen.sum()) > 0.1 or seen.sum() > np.log(10)
 
 
 @given(
