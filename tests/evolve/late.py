@@ -128,7 +128,7 @@ def searched(
         run,
         settings,
         [Candidate(texts={"text": text}) for text in starts],
-        slots=Slots(slots, settings.ahead) if slots else None,
+        slots=Slots(slots, max(2, settings.ahead)),
     )
     return found, scorer
 

@@ -78,7 +78,12 @@ def test_the_budget_is_never_exceeded(budget: int) -> None:
 
 def test_the_search_leaves_the_reserve_for_the_end() -> None:
     found = ran(config=EvolveConfig(budget=600, reserve=0.3, patience=50))
-    assert "of 420, 420 are spent (180 more are reserved for the end)" in found.stopped
+    told = re.fullmatch(
+        r"the next (\d+) rollouts do not fit: of 420, (\d+) are spent \(180 more are reserved for the end\)",
+        found.stopped,
+    )
+    assert told
+    assert int(told[2]) <= 420 < int(told[1]) + int(told[2])
     assert found.score is not None
 
 
@@ -86,15 +91,75 @@ def test_a_target_ends_the_search() -> None:
     assert ran(config=SMALL.model_copy(update={"target": 0.0})).stopped == "the target 0 was reached"
 
 
-def test_tokens_end_the_search_but_not_the_end() -> None:
-    found = ran(config=SMALL.model_copy(update={"tokens": 2000}))
-    assert found.stopped == "the budget of 2000 tokens is spent"
+@pytest.mark.parametrize("mode", ["deterministic", "throughput"])
+def test_tokens_end_the_search_but_not_the_end(mode: str) -> None:
+    found = ran(config=SMALL.model_copy(update={"tokens": 2000, "mode": mode}))
+    assert found.stopped == "another proposal might exceed the budget of 2,000 tokens"
     assert found.score is not None
 
 
 def test_seconds_end_the_search() -> None:
-    found = ran(config=SMALL.model_copy(update={"seconds": 1e-6, "batch": 1000}))
-    assert "seconds is spent" in found.stopped
+    found = ran(config=SMALL.model_copy(update={"seconds": 1e-6, "batch": 1000, "mode": "throughput"}))
+    assert found.stopped == "the budget of 1e-06 seconds is spent"
+    assert found.score is not None
+
+
+@pytest.mark.parametrize("limit", [{"seconds": 60.0}, {"money": 1.0}])
+def test_what_depends_on_more_than_the_seed_is_refused_in_deterministic_mode(limit: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="use mode throughput"):
+        ran(config=SMALL.model_copy(update=limit))
+
+
+def test_the_most_proposals_end_the_search() -> None:
+    for mode in ("deterministic", "throughput"):
+        found = ran(config=SMALL.model_copy(update={"proposals": 3, "mode": mode}))
+        assert (found.stopped, found.reflections) == ("3 proposals were made", 3)
+    assert ran(config=SMALL.model_copy(update={"proposals": 0})).stopped == "0 proposals were made"
+
+
+@pytest.mark.parametrize("gate", ["test", "improves"])
+def test_where_all_are_validated_each_accepted_text_is_scored_on_the_whole_pool(gate: str) -> None:
+    with Run.temporary({"seed": 0}) as run:
+        config = EvolveConfig(**{**SMALL.model_dump(), "gate": gate, "validate_all": True, "proposals": 8})
+        evolve(ToyEnv(ONE), ToyModel(), run, config, Guesser())
+        scored: dict[str, set[str]] = {}
+        for event in run.events("rollouts"):
+            for one in event.payload["rollouts"]:
+                scored.setdefault(one["candidate"], set()).add(one["task"])
+        told = [e.payload for e in run.events("candidate") if e.payload["accepted"] and "/end" not in e.key]
+        children = [Candidate.model_validate(p["candidate"]) for p in told]
+        children = [one for one in children if one.origin not in ("seed", "pruning")]
+        assert children
+        assert all(len(scored[one.key]) >= 48 for one in children)
+
+
+def test_a_gate_that_asks_only_for_a_higher_sum_lets_more_through() -> None:
+    """Where nothing can be learnt and the score is a coin, the test lets few pass, and the comparison's gate many."""
+
+    class Coin(ToyEnv):
+        def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
+            return [Score(value=float(answer == "hm"), feedback="bad : no yes .") for answer in answers]
+
+    passed = {}
+    for gate in ("test", "improves"):
+        with Run.temporary({"seed": 1}) as run:
+            config = EvolveConfig(budget=3000, pool=48, keep=16, patience=100, proposals=20, gate=gate)  # type: ignore[arg-type]
+            evolve(Coin(ONE), ToyModel(noise=0.5), run, config, Guesser())
+            passed[gate] = sum(len(event.payload["accepted"]) for event in run.events("proposal"))
+    assert passed["test"] < passed["improves"]
+
+
+def test_a_proposal_is_told_with_what_it_was_charged() -> None:
+    with Run.temporary({"seed": 0}) as run:
+        found = evolve(ToyEnv(ONE), ToyModel(), run, SMALL, Guesser())
+        told = [event.payload for event in run.events("proposal")]
+        assert found.reflections == len(told)
+        keys = [event.key for event in run.events()]
+        searching = run.events()[: keys.index("evolve/stage/end")]
+        paid = sum(len(event.payload.get("rollouts", ())) for event in searching)
+        assert sum(one["charged"] for one in told) + SMALL.explore == paid
+        accepted = {key for one in told for key in one["accepted"]}
+        assert accepted <= {one.key for one in found.candidates}
 
 
 def test_repeats_are_paid_for() -> None:

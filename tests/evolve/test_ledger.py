@@ -154,7 +154,104 @@ def test_tokens_and_seconds_end_a_search_between_batches(limits: Limits) -> None
         ledger = Ledger(run, Counting(), limits, batch=3)
         with pytest.raises(Exhausted):
             ledger.ask(TEXTS, TASKS)
-        assert ledger.spent == (6 if limits.tokens else 3)
+        assert ledger.spent == (6 if limits.tokens else 3)  # 15 tokens a batch, and none is begun once they are spent
+
+
+class Bounded(Counting):
+    """Knows the most that a call takes: six tokens a cell, of which five are used."""
+
+    def most(self, cells: Sequence[Cell]) -> Usage:
+        return Usage(answer_tokens=6 * len(cells))
+
+
+@pytest.mark.parametrize("tokens", [5, 17, 18, 30, 33, 34, 60, 65, 66])
+def test_where_the_most_of_a_call_is_known_tokens_are_never_exceeded(tokens: int) -> None:
+    with Run.temporary({}) as run:
+        ledger = Ledger(run, Bounded(), Limits(1000, tokens=tokens), batch=3)
+        with pytest.raises(Exhausted):
+            ledger.ask(TEXTS, TASKS)
+        assert ledger.spent == 3 * sum(15 * before + 18 <= tokens for before in range(24))
+        assert ledger.usage.prompt_tokens + ledger.usage.answer_tokens <= tokens
+
+
+def test_a_cell_is_told_to_have_cost_its_share_of_its_batch_and_no_less() -> None:
+    class Odd(Counting):
+        def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+            made = super().score(cells, seed)
+            return [made[0].model_copy(update={"usage": Usage(answer_tokens=7)}), *made[1:]]
+
+    with Run.temporary({}) as run:
+        ledger = Ledger(run, Odd(), Limits(100))
+        ledger.ask(TEXTS[:1], TASKS[:4])
+        assert [ledger.tokens((TEXTS[0].key, key, 0)) for key, _ in TASKS[:5]] == [6, 6, 6, 6, 0]  # 22 by 4
+
+
+def test_what_was_paid_before_a_kill_is_set_aside_until_it_is_come_to(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "a", {"seed": 3}) as run:
+        Ledger(run, Counting(), Limits(100), batch=1).ask(TEXTS[:1], TASKS[:4])
+        run.append("reflection/0", "reflection", {}, cost=Usage(answer_tokens=30))
+    with Run.open(tmp_path / "a", {"seed": 3}) as run:
+        scorer = Counting()
+        ledger = Ledger(run, scorer, Limits(6, tokens=60), batch=1)
+        ledger.set_aside_paid()
+        cells = ledger.owed(TEXTS[:1], TASKS)
+        assert (ledger.left, ledger.budget.tokens_left, ledger.spent) == (2, 10, 0)
+        assert ledger.unpaid(cells) == cells[4:]
+        most = ledger.set_aside(ledger.place(cells[:1]), 1, Usage(answer_tokens=50))
+        assert most.prompt_tokens + most.answer_tokens == 5  # what it did cost, held once
+        assert ledger.left == 2
+        ledger.take(cells[:1], ledger.buy(cells[:1]))
+        ledger.budget.free(1, most)
+        assert (ledger.left, ledger.budget.tokens_left, ledger.spent) == (2, 10, 1)
+        assert not scorer.paid
+
+
+def test_by_threads_the_same_is_bought(tmp_path: Path) -> None:
+    for threads in (1, 4):
+        with Run.open(tmp_path / str(threads), {"seed": 3}) as run:
+            ledger = Ledger(run, Counting(), Limits(24), batch=1)
+            ledger.threads = threads
+            ledger.ask(TEXTS, TASKS)
+            assert (ledger.spent, ledger.left) == (24, 0)
+    assert events_equal(tmp_path / "1", tmp_path / "4")
+
+
+def test_an_error_in_one_of_several_threads_is_raised_and_what_was_bought_stands(tmp_path: Path) -> None:
+    class Gone(Counting):
+        def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+            if cells[0].key == TASKS[3][0]:
+                raise UserError("the server is gone")
+            return super().score(cells, seed)
+
+    with Run.open(tmp_path / "a", {"seed": 3}) as run:
+        gone = Gone()
+        ledger = Ledger(run, gone, Limits(24), batch=1)
+        ledger.threads = 3
+        with pytest.raises(UserError, match="gone"):
+            ledger.ask(TEXTS[:1], TASKS)
+        assert len(run.events("rollouts")) == len(gone.paid) >= 3
+        assert ledger.left == 24
+        scorer = Counting()
+        again = Ledger(run, scorer, Limits(24), batch=1)
+        again.ask(TEXTS[:1], TASKS)
+        assert not set(scorer.paid) & set(gone.paid)
+        assert again.spent == 6
+
+
+def test_why_something_has_no_score_depends_on_no_order() -> None:
+    class Each(Counting):
+        def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
+            made = super().score(cells, seed)
+            return [one.model_copy(update={"score": Score(failures=(f"reward: {one.task}",))}) for one in made]
+
+    told = set()
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        with Run.temporary({}) as run:
+            ledger = Ledger(run, Each(), Limits(24), batch=1)
+            for place in order:
+                ledger.ask(TEXTS[:1], [TASKS[place]])
+            told.add((ledger.unscored, ledger.why))
+    assert len(told) == 1
 
 
 def test_cost_is_the_events_and_no_part_of_what_happened() -> None:

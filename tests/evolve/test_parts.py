@@ -53,7 +53,7 @@ def test_a_final_score_on_few_tasks_is_warned_of() -> None:
 def test_a_small_budget_has_few_tasks() -> None:
     with Run.temporary({}) as run:
         parts = divide(tasks("s", 300), tasks("k", 300), Sizes(96, 96, (80, 24), repeats=2), run)
-        assert (len(parts.pool), len(parts.choose), len(parts.final)) == (10, 1, 1)
+        assert (len(parts.pool), len(parts.choose), len(parts.final)) == (10, 3, 3)
 
 
 @pytest.mark.parametrize(("search", "keep", "name"), [(1, 9, "search"), (9, 1, "keep"), (0, 9, "search")])

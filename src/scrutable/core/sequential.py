@@ -59,6 +59,8 @@ def flip_test(
     largest = float(np.abs(seen).max())
     bound = max(standard.bound, largest) or 1.0
     effect = min(standard.effect, 0.9) * bound
+    # Who gains qh on most tasks and loses h on a share q has gained s before the first loss with probability exp(-s / h).
+    unseen = bound * math.log(1 / standard.false_accept)
     signs = rng.integers(0, 2, size=(_PATHS, planned), dtype=np.int8)
     alive, spent, before = np.ones(_PATHS, dtype=bool), 0, 0
     sums = np.zeros(_PATHS)
@@ -70,7 +72,7 @@ def flip_test(
         room = math.floor((_PATHS + 1) * standard.false_accept * (look / planned) ** _SPENT) - spent - 1
         slack = 1e-9 * (1.0 + math.sqrt(squares))
         rare = total > slack and np.count_nonzero(sums[alive] >= total - slack) <= room
-        if rare and skew_p(seen[:look]) <= standard.false_accept:
+        if rare and total > unseen and skew_p(seen[:look]) <= standard.false_accept:
             return "better"
         if room >= 0:
             highest = np.sort(sums[alive])[::-1]

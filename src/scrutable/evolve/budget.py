@@ -62,19 +62,19 @@ class Budget:
         if rollouts > self.left:
             kept = f" ({limits.reserved} more are reserved for the end)" if limits.reserved else ""
             return f"the next {rollouts} rollouts do not fit: of {limits.rollouts}, {self.rollouts} are spent{kept}"
-        spent = tokens_of(self.usage)
+        spent, tokens = tokens_of(self.usage), tokens_of(most)
         # A call takes one token at least, also where nobody can say how many.
-        if limits.tokens is not None and spent + self._held_tokens + max(1, tokens_of(most)) > limits.tokens:
+        if limits.tokens is not None and spent + self._held_tokens + max(1, tokens) > limits.tokens:
+            if not tokens:
+                return f"the budget of {limits.tokens:,} tokens is spent"
             return (
-                f"the next call may take {tokens_of(most):,} tokens, which do not fit: "
-                f"of {limits.tokens:,}, {spent:,} are spent"
+                f"the next call may take {tokens:,} tokens, which do not fit: of {limits.tokens:,}, {spent:,} are spent"
             )
         paid = self.usage.money
-        if limits.money is not None and (paid + self._held_money + most.money > limits.money or paid >= limits.money):
-            return (
-                f"the next call may cost ${most.money:.4f}, which does not fit: "
-                f"of ${limits.money:g}, ${paid:.4f} are spent"
-            )
+        if limits.money is not None and (paid >= limits.money or paid + self._held_money + most.money > limits.money):
+            if not most.money:
+                return f"the budget of ${limits.money:g} is spent"
+            return f"the next call may cost ${most.money:.4f}, which does not fit: of ${limits.money:g}, ${paid:.4f} are spent"
         if limits.seconds is not None and self.usage.seconds >= limits.seconds:
             return f"the budget of {limits.seconds:g} seconds is spent"
         return ""

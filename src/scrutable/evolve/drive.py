@@ -103,7 +103,8 @@ class Drive:
         self._stopped = ""
         self._log: deque[Event] = deque(self._run.events("schedule"))
         self._logged = len(self._log)
-        self._refused = {(e.payload["proposal"], e.payload["ask"]) for e in self._log if e.payload["does"] == "refuse"}
+        refused = [event.payload for event in self._log if event.payload["does"] == "refuse"]
+        self._refused: dict[tuple[int, int], str] = {(told["proposal"], told["ask"]): told["ends"] for told in refused}
         self.reflections = self.failures = 0
         # In this thread alone all comes again in the same order, and at the end nothing is left to be given.
         if pace.mode == "throughput" and pace.batch == 1 and not self._run.has("stage/end"):
@@ -148,7 +149,7 @@ class Drive:
             elif told["does"] == "commit":
                 self._commit(number)
 
-    def _note(self, does: str, number: int, **more: int) -> None:
+    def _note(self, does: str, number: int, **more: int | str) -> None:
         if self._pace.mode == "throughput":
             payload = {"does": does, "proposal": number, **more}
             self._run.append(f"schedule/{self._logged}", "schedule", payload)
@@ -254,6 +255,7 @@ class Drive:
         if self._pace.mode == "deterministic":
             return self._own_refusal(one, wanted) if isinstance(wanted, Ask) else ""
         if (number, one.asks) in self._refused:
+            self._stopped = self._stopped or self._refused[number, one.asks]
             return _USED_UP
         if isinstance(wanted, Write):
             fresh, written = list[Cell](), self._pace.reflection
@@ -268,7 +270,9 @@ class Drive:
         cells = [*self._ledger.unpaid(self._pending), *fresh]
         why = self._ledger.budget.refusal(len(cells), self._ledger.most(cells) + Usage(answer_tokens=written))
         if why:
-            self._note("refuse", number, ask=one.asks)
+            ends = "" if self._calls or self._pending else why  # nothing will be given back
+            self._note("refuse", number, ask=one.asks, ends=ends)
+            self._stopped = self._stopped or ends
         return _USED_UP if why else ""
 
     def _own_refusal(self, one: _Running, wanted: Ask) -> str:

@@ -241,7 +241,10 @@ class Search:
             "spent": outcome.spent,
         }
         self.run.append(f"proposal/{number}", "proposal", payload)
-        self.stale = 0 if self.state.best != before else self.stale + 1
+        if self.state.best != before:
+            self.stale = 0
+        elif not outcome.spent:  # one that was cut short was no try
+            self.stale += 1
         if self.state.reached(self.config.target):
             return self._at_target()
         return f"no better text in {self.stale} proposals" if self.stale >= self.config.patience else ""

@@ -1,0 +1,167 @@
+"""The front, grown score by score, against brute force over the table of all scores."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrutable.evolve.front import Front
+
+TASKS = ["t0", "t1", "t2", "t3"]
+SCORES = st.dictionaries(st.sampled_from(TASKS), st.sampled_from([0.0, 0.5, 1.0]))
+STEPS = st.lists(
+    st.tuples(st.integers(0, 9), st.booleans(), SCORES, st.integers(0, 5)), min_size=1, max_size=12
+)  # (whose child, or who is scored again), which of the two, scores, length
+
+
+@dataclass
+class Table:
+    """All that is known, looked at as a whole: what a front must come to, step by step."""
+
+    parents: dict[str, str | None] = field(default_factory=dict)
+    own: dict[str, dict[str, float]] = field(default_factory=dict)
+    given: dict[str, dict[str, float]] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    gains: dict[str, float] = field(default_factory=dict)
+
+    def add(self, key: str, parent: str | None, scores: dict[str, float], length: int) -> None:
+        self.parents[key], self.own[key], self.lengths[key] = parent, {}, length
+        self.given[key] = dict(self.counted(parent)) if parent else {}  # as its parent was when it was taken in
+        self.score(key, scores)
+
+    def score(self, key: str, scores: dict[str, float]) -> None:
+        self.own[key] |= scores
+        parent = self.parents[key]
+        if parent is not None:
+            both = [score - self.own[parent][task] for task, score in self.own[key].items() if task in self.own[parent]]
+            self.gains[key] = sum(both) / (len(both) + 4)
+
+    def counted(self, key: str) -> dict[str, float]:
+        return self.given[key] | self.own[key]
+
+    def held(self) -> dict[str, set[str]]:
+        best = {t: max((self.counted(k)[t] for k in self.own if t in self.counted(k)), default=None) for t in TASKS}
+        return {k: {t for t, score in self.counted(k).items() if score == best[t]} for k in self.own}
+
+    def worth(self, key: str) -> float:
+        parent = self.parents[key]
+        if parent is None:
+            return fmean(self.own[key].values()) if self.own[key] else -math.inf
+        return self.worth(parent) + self.gains[key]
+
+    def ranked(self) -> list[str]:
+        order = list(self.own)
+        return sorted(order, key=lambda k: (-round(self.worth(k), 9), self.lengths[k], order.index(k)))
+
+
+def grown(steps: list[tuple]) -> tuple[Front, Table]:
+    front, table = Front(TASKS), Table()
+    for number, (which, again, scores, length) in enumerate(steps):
+        keys = list(table.own)
+        if again and keys:
+            key = keys[which % len(keys)]
+            front.score(key, scores)
+            table.score(key, scores)
+        else:
+            parent = keys[which % len(keys)] if keys and which < 8 else None
+            front.add(f"c{number}", parent, scores, length)
+            table.add(f"c{number}", parent, scores, length)
+    return front, table
+
+
+def tasks_of(bits: int) -> set[str]:
+    return {task for place, task in enumerate(TASKS) if bits >> place & 1}
+
+
+@given(STEPS)
+def test_who_holds_a_task_is_who_has_its_best_score_or_counts_with_it(steps: list[tuple]) -> None:
+    front, table = grown(steps)
+    assert {key: tasks_of(front.holds(key)) for key in table.own} == table.held()
+    assert len(front) == len(table.own)
+    assert all(key in front for key in table.own)
+
+
+@given(STEPS)
+def test_worth_and_rank_are_by_the_line_of_descent(steps: list[tuple]) -> None:
+    front, table = grown(steps)
+    for key in table.own:
+        assert front.worth(key) == pytest.approx(table.worth(key), abs=1e-8)
+        assert front.mean(key) == (fmean(table.own[key].values()) if table.own[key] else -math.inf)
+    assert front.ranked() == table.ranked()
+    assert front.best() == table.ranked()[0]
+
+
+@given(STEPS)
+def test_left_out_is_exactly_who_holds_nothing_that_a_better_one_does_not(steps: list[tuple]) -> None:
+    front, table = grown(steps)
+    held, weights, ranked = table.held(), front.weights(), table.ranked()
+    for place, key in enumerate(ranked):
+        dominated = any(held[key] <= held[better] for better in ranked[:place])
+        assert (key in weights) == (bool(held[key]) and not dominated)
+    assert all(weight == len(held[key]) for key, weight in weights.items())
+    for task in TASKS:  # nothing that anyone holds is lost with those who are left out
+        assert {k for k in held if task in held[k]} == set() or any(task in held[k] for k in weights)
+
+
+def test_a_child_counts_as_its_parent_where_it_was_not_tried() -> None:
+    front = Front(TASKS)
+    front.add("p", None, {"t0": 1.0, "t1": 0.0, "t2": 1.0}, 1)
+    front.add("c", "p", {"t1": 1.0}, 1)
+    assert tasks_of(front.holds("c")) == {"t0", "t1", "t2"}
+    assert front.weights() == {"c": 3}  # all that its parent holds, it holds too, and it is better
+    front.score("c", {"t0": 0.0})
+    assert tasks_of(front.holds("c")) == {"t1", "t2"}
+    assert front.weights() == {"c": 2, "p": 2}
+
+
+def test_few_tasks_say_little_of_a_gain() -> None:
+    """A difference of 1 on one task counts as 1/5, on twelve as 12/16."""
+    front = Front([f"t{i}" for i in range(12)])
+    front.add("p", None, {f"t{i}": 0.0 for i in range(12)}, 1)
+    front.add("one", "p", {"t0": 1.0}, 1)
+    front.add("all", "p", {f"t{i}": 1.0 for i in range(12)}, 1)
+    assert front.worth("one") == pytest.approx(0.2)
+    assert front.worth("all") == pytest.approx(0.75)
+
+
+def test_scores_beside_the_pool_are_no_part_of_it() -> None:
+    front = Front(["t0"])
+    front.add("p", None, {"elsewhere": 1.0, "t0": 0.0}, 1)
+    assert front.mean("p") == 0.0
+
+
+def test_parents_are_drawn_in_proportion_to_what_they_hold() -> None:
+    front = Front(TASKS)
+    front.add("one", None, {"t0": 1.0, "t1": 0.0, "t2": 0.0, "t3": 0.0}, 1)
+    front.add("three", None, {"t0": 0.0, "t1": 1.0, "t2": 1.0, "t3": 1.0}, 1)
+    draws = Random(0)
+    drawn = Counter(front.draw(draws) for _ in range(4000))
+    assert abs(drawn["three"] / 4000 - 0.75) < 0.03
+
+
+def test_of_equals_the_shorter_is_best_and_of_those_the_first() -> None:
+    front = Front(["t0", "t1"])
+    front.add("long", None, {"t0": 1.0, "t1": 0.0}, 9)
+    front.add("short", None, {"t0": 0.0, "t1": 1.0}, 2)
+    front.add("late", None, {"t0": 0.0, "t1": 1.0}, 2)
+    assert front.ranked() == ["short", "late", "long"]
+
+
+def test_where_nobody_has_a_score_there_is_still_a_parent() -> None:
+    front = Front(["t0"])
+    front.add("only", None, {}, 0)
+    assert front.draw(Random(0)) == "only"
+    assert front.worth("only") == -math.inf
+
+
+def test_the_order_of_the_scores_of_one_step_does_not_matter() -> None:
+    one, other = Front(TASKS), Front(TASKS)
+    for front, order in ((one, TASKS), (other, TASKS[::-1])):
+        front.add("p", None, dict.fromkeys(order, 0.5), 1)
+        front.add("c", "p", {task: float(task == "t1") for task in order}, 1)
+    assert (one.weights(), one.ranked()) == (other.weights(), other.ranked())
