@@ -11,6 +11,7 @@ a key, so a search killed at any moment goes on as if it had not been, and pays 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -304,6 +305,11 @@ class Search:
     def commit(self, outcome: Outcome) -> str:
         """Take in what a proposal came to; return why the search should stop, or nothing."""
         before, number = self.state.best, outcome.start.number
+        uses = Counter(
+            use
+            for cell, use in zip(outcome.cells, outcome.uses, strict=True)
+            if self.state.fresh([cell], self.state.commits)
+        )
         charged = self.state.commit(outcome)
         for one in outcome.judged:
             self._record(one.candidate, f"candidate/{one.candidate.key}/{number}", one.accepted, one.why)
@@ -313,7 +319,11 @@ class Search:
             "children": [one.candidate.key for one in outcome.judged],
             "accepted": [one.candidate.key for one in outcome.judged if one.accepted],
             "charged": charged,
+            "uses": dict(sorted(uses.items())),
+            "shown": [list(one) for one in outcome.seen],
             "best": self.state.best,
+            "worth": self.state.front.worth(self.state.best),
+            "front": self.state.front.weights(),
             "spent": outcome.spent,
         }
         self.run.append(f"proposal/{number}", "proposal", payload)

@@ -105,13 +105,18 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more."""
+    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more.
+
+    uses: what each cell was wanted for first (shown, screening, test); seen: (candidate, task) whose answers the writer saw.
+    """
 
     start: Start
     judged: tuple[Judged, ...]
     cells: tuple[CellKey, ...]
     proposal: Proposal
     spent: str = ""
+    uses: tuple[str, ...] = ()
+    seen: tuple[tuple[str, str], ...] = ()
 
 
 class Propose:
@@ -120,7 +125,9 @@ class Propose:
     def __init__(self, start: Start, plan: Plan, ledger: Ledger, show: Show) -> None:
         self.start, self.plan, self._ledger, self._show = start, plan, ledger, show
         self.key = f"proposal/{start.number}"
-        self.cells: dict[CellKey, None] = {}
+        self.cells: dict[CellKey, str] = {}
+        self._use = "shown"
+        self._seen: tuple[tuple[str, str], ...] = ()
         self._last: list[CellKey] = []  # of these, what the last ask added
         self.judged: list[Judged] = []
         self.proposal = Proposal()
@@ -128,8 +135,9 @@ class Propose:
     def outcome(self, spent: str = "") -> Outcome:
         """Return what it has come to so far. spent: why its last ask was refused, so that it goes no further."""
         refused = set(self._last if spent else ())
-        cells = tuple(cell for cell in self.cells if cell not in refused)
-        return Outcome(self.start, tuple(self.judged), cells, self.proposal, spent)
+        cells = {cell: use for cell, use in self.cells.items() if cell not in refused}
+        uses = tuple(cells.values())
+        return Outcome(self.start, tuple(self.judged), tuple(cells), self.proposal, spent, uses, self._seen)
 
     def strand(self) -> Strand:
         """Reflect, screen, test."""
@@ -139,6 +147,7 @@ class Propose:
         written = yield Write(f"reflection/{start.number}", start.parent, start.module, items)
         self.proposal = written or Proposal()
         field_, used = self._children(), 0
+        self._use = "test"
         if plan.improves:
             yield from self._improves(field_[:1])
             return self.outcome()
@@ -146,7 +155,7 @@ class Propose:
             tasks = start.order[used : used + plan.screen]
             if not tasks:
                 break
-            used += len(tasks)
+            used, self._use = used + len(tasks), "screening"
             yield self._ask([start.parent, *field_], tasks)
             keep = max(plan.finalists, math.ceil(len(field_) / 3)) if used < len(start.order) // 4 else plan.finalists
             ranked = self._ranked(field_, start.order[:used])
@@ -156,6 +165,7 @@ class Propose:
             ahead = [one for one in field_ if self._ahead(one, start.order[:used])]
             self._lost([one for one in field_ if one not in ahead])
             field_ = ahead
+        self._use = "test"
         yield from self._test(field_, start.order[used:])
         return self.outcome()
 
@@ -165,7 +175,9 @@ class Propose:
         """Return what the writer sees: the parent's answers, more than half of them bad ones."""
         pairs = [(task, self._ledger.rollout(self.start.parent.key, key)) for key, task in self.start.shown]
         draws = self._ledger.run.random(f"{self.key}/items")
-        return tuple(self._show(*pair) for pair in pick(pairs, self.plan.items, draws))
+        shown = pick(pairs, self.plan.items, draws)
+        self._seen = tuple((rollout.candidate, rollout.task) for _, rollout in shown)
+        return tuple(self._show(*pair) for pair in shown)
 
     def _children(self) -> list[Candidate]:
         """Return the children worth trying, most promising first, each text once."""
@@ -200,7 +212,7 @@ class Propose:
             for repeat in range(self.plan.repeats)
         ]
         self._last = [cell.place for cell in cells if cell.place not in self.cells]
-        self.cells.update(dict.fromkeys(self._last))
+        self.cells.update(dict.fromkeys(self._last, self._use))
         return Ask(tuple(cells))
 
     def _lost(self, out: Sequence[Candidate]) -> None:
