@@ -31,6 +31,7 @@ from scrutable.evolve.parts import Sizes, divide
 from scrutable.evolve.proposals import Outcome, Plan, Propose, Show, show_rollout
 from scrutable.evolve.reflection import ChatWriter, Proposer, ReflectConfig, identity_of, proposer_for
 from scrutable.evolve.scorers import RewardScorer
+from scrutable.evolve.slices import sliced
 from scrutable.evolve.slots import Slots
 from scrutable.evolve.state import State
 from scrutable.models.api import ServedModel
@@ -376,6 +377,8 @@ class Search:
             ", with sentences removed that did not help" if ending.best.origin == "pruning" else ""
         )
         self._record(ending.best, f"candidate/{ending.best.key}/end", True, why, ending.score)
+        by_slice = sliced(self.ledger, self.starts[0], ending.best, self.parts)
+        self.run.append("slices", "slices", by_slice.model_dump(mode="json"))
         self.run.append("result", "result", {"candidate": ending.best, **result.model_dump(mode="json")})
         return result
 
