@@ -6,7 +6,6 @@ Where nothing was read or measured, the screen says so, and what to type.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 
@@ -14,7 +13,8 @@ from scrutable.core.accounts import Claim, Fidelity, Share, Slice
 from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
 from scrutable.report.comparison import first_of
-from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
+from scrutable.report.gather import Facts, Measured, Reading
+from scrutable.report.lineage import chosen
 from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
 from scrutable.report.words import between, number, percent, plural, shortened
 
@@ -150,28 +150,6 @@ def _from_text(label: str, text: str, most: int) -> Sentences:
 def claim_anchor(reading: Reading, at: int) -> str:
     """Return the id of a claim on the page."""
     return re.sub(r"[^a-z0-9]+", "-", f"claim-{reading.scope}-{reading.account.lens}-{at + 1}".lower())
-
-
-def chosen(search: Search) -> Tried | None:
-    """Return the text that a search ended with: the one it named, else the one that scored best, else the last accepted."""
-    if search.chosen in search.tried:
-        return search.tried[search.chosen]
-    accepted = [tried for tried in search.tried.values() if tried.accepted]
-    if not accepted:
-        return None
-    return max(accepted, key=lambda tried: (score_of(tried.keep), score_of(tried.search)))
-
-
-def score_of(scores: object) -> float:
-    """Return the number in a candidate's scores (`value`, `mean` or `score`), or minus infinity."""
-    if isinstance(scores, dict):
-        for name in ("value", "mean", "score"):
-            inner = scores.get(name)
-            if isinstance(inner, dict):
-                inner = inner.get("value")
-            if isinstance(inner, int | float) and math.isfinite(inner):
-                return float(inner)
-    return -math.inf
 
 
 # ------------------------------------------------------------------------------------------------------------ carried
