@@ -33,7 +33,7 @@ class Scripted:
 
     def _one(self, cell: Cell, draws: Random) -> Rollout:
         value = self.value(cell.candidate.text, cell.task.prompt, draws)
-        score = Score(value=value, true=value)
+        score = Score(value=value, true=value, feedback={None: "", 1.0: "good", 0.0: "bad"}[value])
         return Rollout(task=cell.key, candidate=cell.candidate_key, answer="", score=score, usage=Usage())
 
 
@@ -65,8 +65,8 @@ def rainy(text: str, prompt: str, draws: Random) -> float:
 
 def test_the_words_that_tell_tasks_apart_are_found() -> None:
     made, _, _ = found(rainy)
-    assert {one.words for one in made.slices if one.words} == {"rain", "fog"}
-    assert [one.says for one in made.slices][0::3] == ["all tasks", "none of these"]
+    assert {one.words for one in made.slices if one.by == "words"} == {"rain", "fog"}
+    assert [one.by for one in made.slices][:4] == ["all", "words", "words", "rest"]
 
 
 def test_the_numbers_are_means_over_the_final_tasks_with_the_words() -> None:
@@ -87,8 +87,25 @@ def test_at_most_one_in_twenty_searches_finds_words_where_none_matters() -> None
     def by(seed: int) -> Value:
         return lambda text, prompt, draws: float(Random(f"{seed}{text}{prompt}").random() < 0.5)
 
-    wrong = sum(len(found(by(at), seed=at)[0].slices) > 1 for at in range(60))
-    assert wrong <= 8  # P(more than 8 of 60 at 5%) < 0.01
+    wrong = sum(any(one.by == "words" for one in found(by(at), seed=at)[0].slices) for at in range(30))
+    assert wrong <= 5  # P(more than 5 of 30 at 5%) < 0.01
+
+
+def test_a_slice_by_remark_has_the_chosen_text_alone() -> None:
+    """There the first text's score is what the slice was cut by."""
+    made, _, parts = found(rainy)
+    slices = {one.words: one for one in made.slices if one.by == "remark"}
+    bad = [key for key, t in parts.final if not rainy("", t.prompt, Random(f"{(BASE.key, key, 0)}"))]
+    assert (set(slices), slices["bad"].tasks) == ({"good", "bad"}, len(bad))
+    assert (slices["bad"].base, slices["bad"].gain, slices["bad"].true_base) == (None, None, None)
+    assert slices["bad"].best is not None
+
+
+def test_remarks_are_counted_for_both_texts_on_the_same_tasks() -> None:
+    made, _, parts = found(rainy)
+    counts = {one.says: (one.base, one.best) for one in made.remarks}
+    assert all(sum(column) == len(parts.final) for column in zip(*counts.values(), strict=True))
+    assert counts["good"][0] < counts["good"][1]
 
 
 def test_what_was_not_scored_is_left_out() -> None:

@@ -1,7 +1,10 @@
 """Slices: the chosen text beside the first one, on kinds of tasks.
 
-A slice is the tasks whose prompts have a run of one to three words; beside them stand all tasks, and those with none of the
-runs. Which runs: those that tell tasks apart most by the score under the first text, under the chosen one, or by the
+A slice is one of two things. By words: the tasks whose prompts have a run of one to three words; beside them stand all tasks,
+and those with none of the runs. By remark: the tasks on whose answer under the first text the rater said the same; there the
+first text's score is so by construction, and is left out. And what the rater said of both texts is counted.
+
+Which runs: those that tell tasks apart most by the score under the first text, under the chosen one, or by the
 difference of the two, on the tasks that the search decided with; a run must beat what the best of all runs reaches in 95%
 of shuffles of the scores. Its numbers are from the final tasks, which decided nothing, so they are not raised by its having
 been picked. No rollout is made for this: what was not scored is left out.
@@ -12,25 +15,30 @@ Left out: the tasks' columns, which only their rater may look at; so a group tha
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from scrutable.core.accounts import Interval
+from scrutable.core.errors import one_line
 from scrutable.core.records import Candidate, Record
 from scrutable.core.stats import bootstrap_mean
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.parts import Parts
 
 Floats = NDArray[np.float64]
+By = Literal["all", "words", "rest", "remark"]
 LONGEST = 3  # words of a run
 MOST = 4  # runs
+REMARKS = 8  # different remarks that are told
 LEAST = 4  # tasks inside and outside of a run, where it is chosen
 _MOST_RUNS = 2000  # runs that are looked at: those of the most tasks
+_LONGEST_REMARK = 160  # characters
 _SHUFFLES = 200
 _CHANCE = 0.95
 _ALIKE = 0.8  # runs whose tasks overlap more (intersection over union) are one
@@ -41,7 +49,8 @@ class Slice(Record):
     """The scores on some of the final tasks. Intervals resample tasks; None where nothing could be scored."""
 
     says: str
-    words: str = Field(default="", description="the run of words that its prompts have")
+    by: By = "all"
+    words: str = Field(default="", description="the run of words that its prompts have, or the rater's remark")
     tasks: int = Field(description="final tasks in it that both texts have a score on")
     base: Interval | None = None
     best: Interval | None = None
@@ -50,10 +59,19 @@ class Slice(Record):
     true_best: float | None = None
 
 
+class Remark(Record):
+    """Something the rater said, word by word, and of how many answers under each text."""
+
+    says: str
+    base: int = 0
+    best: int = 0
+
+
 class Slices(Record):
-    """All tasks first, then a slice for each run, then what has none of them."""
+    """All tasks first, then a slice for each run, then what has none of them, then the slices by remark."""
 
     slices: tuple[Slice, ...]
+    remarks: tuple[Remark, ...] = ()
     tried: int = Field(description="different runs of words that were looked at")
     decided: int = Field(description="tasks on which the runs were chosen")
 
@@ -68,10 +86,32 @@ def sliced(ledger: Ledger, base: Candidate, best: Candidate, parts: Parts) -> Sl
     for run in runs:
         inside = [pair for pair in parts.final if run in _cut(pair[1].prompt)]
         rest = [pair for pair in rest if pair not in inside]
-        found.append(known.slice(f"the task says “{run}”", inside, run))
+        found.append(known.slice(f"the task says “{run}”", inside, "words", run))
     if runs:
-        found.append(known.slice("none of these", rest))
-    return Slices(slices=tuple(found), tried=tried, decided=len(asked))
+        found.append(known.slice("the task says none of these", rest, "rest"))
+    found += _by_remark(known, parts.final)
+    return Slices(slices=tuple(found), remarks=_remarks(known, parts.final), tried=tried, decided=len(asked))
+
+
+def _by_remark(known: _Known, tasks: Sequence[Keyed]) -> list[Slice]:
+    """Return a slice for each remark on enough answers under the first text; none where nearly every remark is another."""
+    apart: dict[str, list[Keyed]] = defaultdict(list)
+    for pair in tasks:
+        apart[known.remark(known.base, pair[0])].append(pair)
+    told = [(said, inside) for said, inside in apart.items() if said and len(inside) >= LEAST]
+    if len(told) < 2 or sum(len(inside) for _, inside in told) < len(tasks) / 2:
+        return []
+    told.sort(key=lambda one: (-len(one[1]), one[0]))
+    return [known.slice(f"the first text got: {said}", pairs, "remark", said) for said, pairs in told[:REMARKS]]
+
+
+def _remarks(known: _Known, tasks: Sequence[Keyed]) -> tuple[Remark, ...]:
+    """Return the remarks that were made most often, with how often of each text."""
+    both = [key for key, _ in tasks if known.scored(key)]
+    base, best = (Counter(known.remark(text, key) for key in both) for text in (known.base, known.best))
+    ranked = sorted((base + best).items(), key=lambda one: (-one[1], one[0]))
+    often = [said for said, count in ranked if said and count > 1][:REMARKS]
+    return tuple(Remark(says=said, base=base[said], best=best[said]) for said in often)
 
 
 @dataclass(frozen=True)
@@ -87,7 +127,17 @@ class _Known:
         pair = np.array([self.ledger.column(one, tasks) for one in (self.base, self.best)], dtype=float)
         return np.vstack([pair, pair[1] - pair[0]])
 
-    def slice(self, says: str, tasks: Sequence[Keyed], words: str = "") -> Slice:
+    def scored(self, key: str) -> bool:
+        """Whether both texts have a score on a task."""
+        return None not in (self.ledger.value(self.base, key), self.ledger.value(self.best, key))
+
+    def remark(self, text: str, key: str) -> str:
+        """Return what the rater said of the first answer to a task; nothing where it has no score."""
+        if self.ledger.value(text, key) is None:
+            return ""
+        return one_line(self.ledger.rollout(text, key).score.feedback, _LONGEST_REMARK)
+
+    def slice(self, says: str, tasks: Sequence[Keyed], by: By = "all", words: str = "") -> Slice:
         """Return what both texts score on these tasks, where both have a score."""
         table = self.columns(tasks).reshape(3, len(tasks))
         both = ~np.isnan(table[2])
@@ -95,12 +145,13 @@ class _Known:
         keys = [key for (key, _), scored in zip(tasks, both, strict=True) if scored]
         return Slice(
             says=says,
+            by=by,
             words=words,
             tasks=len(keys),
-            base=base,
+            base=None if by == "remark" else base,
             best=best,
-            gain=gain,
-            true_base=self._true(self.base, keys),
+            gain=None if by == "remark" else gain,
+            true_base=None if by == "remark" else self._true(self.base, keys),
             true_best=self._true(self.best, keys),
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from scrutable.report.gather import Facts, Search
-from scrutable.report.lineage import named
+from scrutable.report.lineage import named, score_of
 from scrutable.report.nodes import Curve, Line, Node, Section, Table
 from scrutable.report.words import number, plural, read_interval, spoken
 
@@ -37,24 +39,35 @@ def _anytime(facts: Facts, search: Search) -> Curve | None:
     steps = _steps(search)
     if not steps:
         return None
-    points = [steps[0][:2]]
-    for spent, worth, _ in steps[1:]:
+    points = _started(search) or [steps[0][:2]]
+    for spent, worth, _ in steps:
         points += [(spent, points[-1][1]), (spent, worth)]
     result = facts.results.get(search.scope, {})
-    score = read_interval(result.get("score"))
+    base, score = read_interval(result.get("base")), read_interval(result.get("score"))
     total = float(search.trace.rollouts)
+    points.append((max(points[-1][0], float(search.trace.searched)), points[-1][1]))
     lines = [Line(name="best so far", style="chosen", points=tuple(points))]
     told = f"The search's own estimate of its best text went from {number(points[0][1])} to {number(points[-1][1])}."
     if score is not None:
-        lines.append(Line(name="on fresh tasks", style="true", points=((total, score.value),), marks=True))
-        told += f" It was picked by this estimate, which is therefore high; on fresh tasks it scores {spoken(score)}."
+        fresh = ((total, score.value),) if base is None else ((0.0, base.value), (total, score.value))
+        lines.append(Line(name="on fresh tasks", style="true", points=fresh, marks=True))
+        told += f" That estimate decided; on fresh tasks, which decided nothing, it scores {spoken(score)}."
     return Curve(
         title="Best score over rollouts",
         says=told,
         x_label="rollouts",
         lines=tuple(lines),
-        dots="the chosen text on tasks that decided nothing, after all rollouts" if score is not None else "",
+        dots="the first text and the chosen one on tasks that decided nothing, the latter after all rollouts"
+        if score is not None
+        else "",
     )
+
+
+def _started(search: Search) -> list[tuple[float, float]]:
+    """Return the score of the best of the first texts, after the rollouts that these took."""
+    first = [score_of(tried.search) for tried in search.tried.values() if not tried.candidate.parents]
+    best = max(first, default=-math.inf)
+    return [(float(search.trace.started), best)] if math.isfinite(best) else []
 
 
 def _bests(search: Search) -> list[Node]:
@@ -93,12 +106,12 @@ def _slots(search: Search) -> list[Node]:
             for at in range(min(_BINS - 1, int(call.began / width)), min(_BINS - 1, int(call.ended / width)) + 1):
                 busy[at] += max(0.0, min(call.ended, (at + 1) * width) - max(call.began, at * width)) / width
         if own:
-            points = tuple((round((at + 0.5) * width, 4), round(value, 4)) for at, value in enumerate(busy))
+            points = tuple((round(at * whole / (_BINS - 1), 4), round(value, 4)) for at, value in enumerate(busy))
             lines.append(Line.model_validate({"name": name, "style": style, "points": points}))
             told.append(f"{name}: {number(sum(busy) / _BINS)} on average, {number(max(busy))} at most")
     troubled = [call for call in calls if call.failed or call.retried]
     if troubled:
-        marks = tuple(sorted({(round((int(call.ended / width) + 0.5) * width, 4), 0.0) for call in troubled}))
+        marks = tuple(sorted({(round(whole * int(_BINS * call.ended / whole) / _BINS, 4), 0.0) for call in troubled}))
         lines.append(Line(name="failed, or made again", style="true", points=marks, marks=True))
     return [
         Curve(

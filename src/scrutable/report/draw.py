@@ -131,6 +131,8 @@ def _plot(xs: Sequence[float], ys: Sequence[float]) -> Plot:
     """Return the frame: from zero (or the lowest) to the highest, with three to six round ticks."""
     low, high = min(0.0, *ys), max(*ys, min(0.0, *ys) + 1e-9)
     step = _round_step((high - low) / 4)
+    if high > 1 and all(y == round(y) for y in ys):  # counts
+        step = max(1.0, float(math.ceil(step)))
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     count = round((high - low) / step)
     ticks = tuple(round(low + step * at, 10) for at in range(count + 1))

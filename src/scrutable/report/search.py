@@ -107,16 +107,22 @@ def _slices(search: Search) -> Section | None:
     ):
         cells = [(str(one.get("says")), number(one["true_base"]), _number(one.get("true_best"))) for one in true]
         nodes.append(Table(caption="True reward", columns=("tasks", "first text", "chosen text"), rows=tuple(cells)))
+    remarks = [one for one in slices.get("remarks") or () if isinstance(one, Mapping)]
+    if remarks:
+        said = [(shortened(str(one.get("says")), 200), str(one.get("base")), str(one.get("best"))) for one in remarks]
+        columns = ("what the rater said", "of the first text", "of the chosen text")
+        nodes.append(Table(caption="Answers, by what was said of them", columns=columns, rows=tuple(said)))
     tried, decided = slices.get("tried"), slices.get("decided")
-    if len(found) <= 1 and isinstance(tried, int):
+    if not any(one.get("by") == "words" for one in found) and isinstance(tried, int):
         nodes.append(
             Note(
                 text=f"None of {tried:,} runs of words in the tasks tells them apart by more than chance, on {decided} tasks."
             )
         )
     intro = (
-        "On tasks that decided nothing, with 95% intervals. The kinds of tasks are runs of words that tell tasks apart on "
-        "those that the search did decide with."
+        "On tasks that decided nothing, with 95% intervals. Words that tell tasks apart were looked for on other tasks. Of "
+        "tasks sorted by what was said of the first text, only the chosen text’s score is shown: the first one’s is what they "
+        "were sorted by."
     )
     return Section(anchor="slices", title="How good the text is, and where", intro=intro, nodes=tuple(nodes))
 

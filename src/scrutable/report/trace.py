@@ -79,6 +79,11 @@ class Trace:
         return sum(part.rollouts for part in self.parts.values())
 
     @property
+    def searched(self) -> int:
+        """Rollouts before the end began."""
+        return sum(part.rollouts for (stage, _), part in self.parts.items() if stage == "search")
+
+    @property
     def retries(self) -> int:
         """Requests that failed and were made again."""
         return sum(part.usage.retries for part in self.parts.values())
