@@ -43,7 +43,7 @@ def test_each_text_is_compared_with_its_parent() -> None:
 
 def test_others_stand_after_their_parent_with_their_depth() -> None:
     node = lineage(search_of(("a", None), ("b", 0), ("c", 1), ("d", 0), ("chosen", 0)))
-    assert [(plain(item.pieces), item.depth) for item in node.tried] == [("b", 1), ("c", 2), ("d", 1)]
+    assert [(plain(item.pieces), item.depth) for item in node.kept] == [("b", 1), ("c", 2), ("d", 1)]
 
 
 def test_a_line_of_thousands_does_not_recurse() -> None:

@@ -306,11 +306,8 @@ class Search:
     def commit(self, outcome: Outcome) -> str:
         """Take in what a proposal came to; return why the search should stop, or nothing."""
         before, number = self.state.best, outcome.start.number
-        uses = Counter(
-            use
-            for cell, use in zip(outcome.cells, outcome.uses, strict=True)
-            if self.state.fresh([cell], self.state.commits)
-        )
+        told = zip(outcome.cells, outcome.uses, strict=True)
+        uses = Counter(use for cell, use in told if not self.state.paid(cell))
         charged = self.state.commit(outcome)
         for one in outcome.judged:
             self._record(one.candidate, f"candidate/{one.candidate.key}/{number}", one.accepted, one.why)

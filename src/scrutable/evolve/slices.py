@@ -141,7 +141,13 @@ class _Known:
         """Return what both texts score on these tasks, where both have a score."""
         table = self.columns(tasks).reshape(3, len(tasks))
         both = ~np.isnan(table[2])
-        base, best, gain = (self._interval(row[both], f"slice/{says}/{at}") for at, row in enumerate(table))
+        place = (
+            "end" if by == "all" else f"slice/{says}"
+        )  # the same interval as the result has, and not another draw of it
+        base, best, gain = (
+            self._interval(row[both], f"{place}/{name}")
+            for name, row in zip(("base", "score", "gain"), table, strict=True)
+        )
         keys = [key for (key, _), scored in zip(tasks, both, strict=True) if scored]
         return Slice(
             says=says,

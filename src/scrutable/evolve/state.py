@@ -186,6 +186,10 @@ class State:
         self._tokens += sum(self.ledger.tokens(cell) for cell in fresh)
         return len(fresh)
 
+    def paid(self, cell: CellKey) -> bool:
+        """Whether a cell was charged by a commit, or to a start."""
+        return cell in self._paid
+
     def fresh(self, cells: Iterable[CellKey], seen: int) -> int:
         """Return how many of these cells were not charged by the first `seen` commits."""
         return sum(self._paid.get(cell, seen) >= seen for cell in cells)

@@ -67,7 +67,7 @@ def _found(facts: Facts, search: Search) -> First:
     """Return the first screen of a run that only searched."""
     best, result = chosen(search), facts.results.get(search.scope, {})
     text = best.candidate.text.strip() if best else ""
-    rows = standings(search, most=FIRST_STANDINGS)
+    rows = standings(search)
     base, score, gain = (read_interval(result.get(name)) for name in ("base", "score", "gain"))
     if rows is None and base and score:
         row = Standing(name="all tasks", tasks=score.count or 0, before=base, after=score, gain=gain)
@@ -80,7 +80,8 @@ def _found(facts: Facts, search: Search) -> First:
         taught_note=note if ended else (note and "Nothing yet: the search has not ended."),
         carried=(),
         carried_note="On tasks that decided nothing." if rows else "The search has not ended: nothing is measured yet.",
-        standings=rows,
+        standings=rows
+        and rows.model_copy(update={"rows": tuple(r for r in rows.rows if not r.sorted)[:FIRST_STANDINGS]}),
         left=(),
         left_note=_still(search, rows),
     )

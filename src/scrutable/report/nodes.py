@@ -243,6 +243,7 @@ class Standing(Record):
     after: Interval | None = None
     gain: Interval | None = None
     says: str = ""
+    sorted: bool = Field(default=False, description="its tasks were sorted out by the first text's answers")
 
 
 class Standings(Record):

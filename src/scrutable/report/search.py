@@ -144,6 +144,7 @@ def standings(search: Search, most: int = 12) -> Standings | None:
                 after=after,
                 gain=gain,
                 says=says,
+                sorted=one.get("by") == "remark",
             )
         )
     return Standings(label="the first text and the chosen one", rows=tuple(rows[:most])) if rows else None

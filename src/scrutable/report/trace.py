@@ -145,7 +145,7 @@ def _call(trace: Trace, event: Event, place: tuple[str, Kind], failed: bool) -> 
     part.usage += cost
     trace.troubles.update(cost.troubles)
     clock = event.meta.get("clock")
-    if not isinstance(clock, int | float):
+    if not isinstance(clock, int | float) or not cost.seconds:
         return []
     return [Call(place[1], clock - cost.seconds, clock, failed, cost.retries)]
 
