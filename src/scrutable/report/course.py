@@ -6,7 +6,7 @@ import math
 
 from scrutable.report.gather import Facts, Search
 from scrutable.report.lineage import named, score_of
-from scrutable.report.nodes import Curve, Line, Node, Section, Table
+from scrutable.report.nodes import Curve, Line, Node, Note, Section, Table
 from scrutable.report.words import number, plural, read_interval, spoken
 
 MOST_BESTS = 30
@@ -20,6 +20,12 @@ def course_section(facts: Facts, search: Search) -> Section | None:
     anytime = _anytime(facts, search)
     if anytime is not None:
         nodes += [anytime, *_bests(search)]
+    cut = [
+        commit["spent"] for commit in search.trace.commits if isinstance(commit.get("spent"), str) and commit["spent"]
+    ]
+    if cut:
+        every = plural(len(search.trace.commits), "proposal")
+        nodes.append(Note(text=f"{len(cut):,} of {every} ended before it was tested to the end: {cut[0]}."))
     nodes += _slots(search)
     return Section(anchor="course", title="How the search went", nodes=tuple(nodes)) if nodes else None
 

@@ -162,11 +162,12 @@ def _front(search: Search) -> Section | None:
     nodes += [picture] if picture else []
     if not nodes:
         return None
-    intro = (
-        "A text is on the front when no other is better on all of the tasks on which it is best. From these texts new ones are "
-        "written, in proportion to the tasks that they hold."
+    told = (
+        "A text is on the front when it has the best score on some tasks, and no better or shorter text has it on all of "
+        "the same. New texts are written from these, in proportion to the tasks that they hold."
     )
-    return Section(anchor="front", title="Which text is best at what", intro=intro, nodes=tuple(nodes))
+    title = "Which text is best at what" if fronts else "Reward and length of the texts"
+    return Section(anchor="front", title=title, intro=told if fronts else "", nodes=tuple(nodes))
 
 
 def _holders(search: Search, front: Mapping[str, Any]) -> Tallies:

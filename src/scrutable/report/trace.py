@@ -71,7 +71,6 @@ class Trace:
     unwritten: Counter[str] = field(default_factory=Counter)
     troubles: Counter[str] = field(default_factory=Counter)
     started: int = 0  # rollouts that the first texts took
-    ended: bool = False
 
     @property
     def rollouts(self) -> int:
@@ -96,7 +95,7 @@ def trace_of(events: Sequence[Event], pause: float) -> Trace:
     for event in events:
         payload = event.payload
         if event.kind == "stage" and payload.get("name") == "end":
-            stage, trace.ended = "end", True
+            stage = "end"
         elif event.kind == "proposal":
             trace.commits.append(payload)
         elif event.kind == "slices":
