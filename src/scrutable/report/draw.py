@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from scrutable.report.nodes import Bar, Bars, Curve, Dot, Dots, Grid, Line, Standings, Tallies, Worths
 
 LOWEST, HIGHEST = -0.25, 1.25
+_OVER = 0.02  # of a step: by so much a point may stand over the frame
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _plot(xs: Sequence[float], ys: Sequence[float]) -> Plot:
     step = _round_step((high - low) / 4)
     if high > 1 and all(y == round(y) for y in ys):  # counts
         step = max(1.0, float(math.ceil(step)))
-    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - _OVER) * step
     count = round((high - low) / step)
     ticks = tuple(round(low + step * at, 10) for at in range(count + 1))
     left, right = min(xs), max(xs)
