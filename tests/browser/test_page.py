@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.browser.chromium import Chromium, found
 from tests.report.conftest import HOSTILE
+from tests.report.searched import write_searched
 from tests.report.synthetic import write_run
 
 from scrutable.report.page import report
@@ -33,11 +34,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "hostile": write_run(place / "hostile", hostile=long),
         "same": write_run(place / "same", changed=False),
     }
+    write_searched(place / "searched", long)
+    runs["searched"] = place / "searched"
     return {name: report(folder).html.as_uri() for name, folder in runs.items()}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["plain", "hostile", "same"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "same", "searched"])
 def test_nothing_scrolls_sideways(browser: Chromium, pages: dict[str, str], name: str, width: int) -> None:
     browser.open(pages[name], width)
     browser.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
@@ -113,8 +116,9 @@ def test_evidence_is_one_click_away_without_scripts(browser: Chromium, pages: di
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
 
 
+@pytest.mark.parametrize("name", ["plain", "searched"])
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_from_its_ground(browser: Chromium, pages: dict[str, str], dark: bool) -> None:
-    browser.open(pages["plain"], 1280, dark=dark)
+def test_text_stands_out_from_its_ground(browser: Chromium, pages: dict[str, str], dark: bool, name: str) -> None:
+    browser.open(pages[name], 1280, dark=dark)
     script = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
     assert browser.evaluate(script) == []

@@ -640,6 +640,13 @@ def error(code: str = "x", message: str = "told") -> str:
 SERVED = ("--served-backoff", "0.01", "--served-attempts", "2", "--served-workers", "1", "--pool", "6")
 
 
+def failures_on_the_page(found: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """What the page says that failed: what, why, how often."""
+    sections = json.loads((Path(found["run"]) / "report.json").read_text())["sections"]
+    rows = [row for one in sections if one["anchor"] == "failures" for row in one["nodes"][0]["rows"]]
+    return [(what, why, int(often.replace(",", ""))) for what, why, often in rows]
+
+
 def served(url: str) -> tuple[str, ...]:
     return ("evolve", env(ROWS + REWARD), "--model", f"{url}#big", *EVOLVE, *SERVED)
 
@@ -733,6 +740,7 @@ def test_a_server_that_refuses_half_of_all_costs_no_task_and_no_further_rollout(
     refused_requests = sum(1 for _ in server.requests) - evolved["rollouts"] - evolved["reflections"]
     assert refused_requests == evolved["usage"]["retries"] > 0
     assert f"status 429 {refused_requests:,} times" in said.err
+    assert ("requests to a server", "status 429", refused_requests) in failures_on_the_page(found)
 
 
 @pytest.mark.medium
@@ -742,6 +750,9 @@ def test_what_keeps_failing_on_a_server_is_that_task_alone(call: Call, what: str
     with serving("fine", step, step) as server:
         found, said = result_of(call, *served(server.url))
     assert found["evolve"]["unscored"] == 1
+    on_page = failures_on_the_page(found)
+    assert sum(often for what, why, often in on_page if what == "answers without a score" and "model: " in why) == 1
+    assert sum(often for what, _, often in on_page if what == "requests to a server") == 2  # both tries
     assert f"1 of {found['evolve']['rollouts']} rollouts could not be scored (the first: model: " in said.err
     rollouts = [one for event in Run.read(found["run"]).events("rollouts") for one in event.payload["rollouts"]]
     failed = [Rollout.model_validate(one) for one in rollouts if one.get("failure")]

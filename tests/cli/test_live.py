@@ -84,6 +84,35 @@ def test_an_expected_time_is_used_where_there_is_no_total() -> None:
     assert progress.stages[0].left(clock()) == 18.0
 
 
+def test_a_search_tells_what_is_tried_kept_and_best() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.take(stage("evolve", 100))
+    told = progress.stages[0].search
+    assert told.says(0) == ""
+    progress.take(Event("a", "rollouts", {"rollouts": [{}] * 30}))
+    for at in range(3):
+        progress.take(Event(f"r{at}", "reflection", {}))
+    progress.take(Event("p0", "proposal", {"accepted": ["x"], "worth": 0.25}))
+    progress.take(Event("p1", "proposal", {"accepted": ["x", "y"], "worth": 0.5}))
+    assert told.says(10.0) == "2 proposals, 1 being tried, 2 kept, best so far 0.5, 3 rollouts/s"
+
+
+def test_a_proposal_of_an_older_run_has_no_score_to_tell() -> None:
+    progress = Progress(Clock())
+    progress.take(stage("evolve", 100))
+    progress.take(Event("p0", "proposal", {"accepted": None, "worth": None}))
+    assert progress.stages[0].search.says(10.0) == "1 proposal, 0 kept"
+
+
+def test_rollouts_of_an_earlier_process_are_no_speed_of_this_one() -> None:
+    progress = Progress(Clock(), replaying=True)
+    progress.take(stage("evolve", 100))
+    progress.take(Event("a", "rollouts", {"rollouts": [{}] * 30}))
+    progress.take(Event("r0", "reflection", {}))
+    assert progress.stages[0].search.says(10.0) == "0 proposals, 1 being tried, 0 kept"
+
+
 def test_figures_are_for_people() -> None:
     assert figures(step(3, true_reward=0.25, kl=1.0)) == "step 3: reward 0.5, true reward 0.25, KL 1"
     text = {"candidate": {"texts": {"text": "be\x1b[31m kind"}}, "accepted": True}

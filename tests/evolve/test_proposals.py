@@ -12,8 +12,9 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Score, Task
 from scrutable.core.sequential import Standard
 from scrutable.evolve.ledger import Cell, Keyed, Ledger, Limits
-from scrutable.evolve.proposals import Ask, Outcome, Plan, Propose, Start, Write, pick, show_rollout
+from scrutable.evolve.proposals import Ask, Outcome, Plan, Propose, Start, Write
 from scrutable.evolve.reflection import Proposal
+from scrutable.evolve.showing import pick, show_rollout
 
 TASKS: list[Keyed] = [(task.key, task) for task in (Task.ask(f"task {i}") for i in range(60))]
 SHOWN, ORDER = tuple(TASKS[:10]), tuple(TASKS[10:58])

@@ -127,6 +127,7 @@ def test_what_does_not_pass_is_a_failure_of_that_task_alone(step) -> None:
     assert made[0].answer == ""
     assert "4 attempts" in str(made[0].failure)
     assert [g.usage.retries for g in made] == [3, 0]
+    assert [sum(g.usage.troubles.values()) for g in made] == [4, 0]  # the last failure too, which was not tried again
     assert (made[1].answer, made[1].failure) == ("to: b", None)
 
 
@@ -135,6 +136,7 @@ def test_a_server_that_is_busy_uses_up_no_attempts(status: int) -> None:
     with serving(*[(status, {}, error())] * 7) as server:
         made = one(server)
     assert (made.answer, made.failure, made.usage.retries) == ("to: hello", None, 7)
+    assert made.usage.troubles == {f"status {status}": 7}
 
 
 def test_a_server_that_refuses_all_is_given_up_with_one_line() -> None:

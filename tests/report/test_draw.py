@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrutable.core.accounts import Interval
-from scrutable.report.draw import HIGHEST, LOWEST, plot_of, scale_of
-from scrutable.report.nodes import Bar, Bars, Curve, Line
+from scrutable.report.draw import HIGHEST, LOWEST, drawn_order, plot_of, scale_of, scale_of_standings
+from scrutable.report.nodes import Bar, Bars, Curve, Dot, Dots, Line, Standing, Standings
 
 
 def group(*values: float, unrelated: tuple[float, ...] = ()) -> Bars:
@@ -58,3 +58,26 @@ def test_labels_of_lines_that_end_together_do_not_cover_each_other() -> None:
     curve = Curve(title="", says="", x_label="", lines=lines)
     places = sorted(plot_of(curve).label_at(curve, line) for line in lines)
     assert all(b - a >= 8.9 for a, b in itertools.pairwise(places))
+
+
+def test_counts_have_whole_ticks() -> None:
+    curve = Curve(title="", says="", x_label="", lines=(Line(name="n", style="other", points=((0, 0), (1, 10))),))
+    assert plot_of(curve).ticks == (0, 3, 6, 9, 12)
+
+
+def test_a_hair_over_a_tick_needs_no_further_one() -> None:
+    curve = Curve(title="", says="", x_label="", lines=(Line(name="n", style="other", points=((0, 0), (1, 1.003))),))
+    assert plot_of(curve).ticks[-1] == 1.0
+
+
+def test_what_matters_most_is_drawn_last() -> None:
+    dots = tuple(Dot(x=0, y=0, role=role, says=role) for role in ("chosen", "tried", "line", "kept"))
+    picture = Dots(title="", says="", x_label="", y_label="", dots=dots)
+    assert [dot.role for dot in drawn_order(picture)] == ["tried", "kept", "line", "chosen"]
+
+
+def test_standings_share_one_scale_with_zero_inside() -> None:
+    rows = tuple(Standing(name="", tasks=1, after=Interval(value=v, low=v - 0.1, high=v + 0.1)) for v in (-0.5, 2.0))
+    scale = scale_of_standings(Standings(label="", rows=rows))
+    assert scale.low < -0.6 and scale.high > 2.1
+    assert 0 < scale.at(0) < 100

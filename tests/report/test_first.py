@@ -92,7 +92,7 @@ def test_a_search_alone_shows_the_text_it_ended_with(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", CONFIG) as run:
         write_search(run.scope("evolve"))
     taught = screen(tmp_path / "run").taught
-    assert [(group.label, group.sentences[0].says) for group in taught] == [("evolved, not measured yet", EVOLVED)]
+    assert [(group.label, group.sentences[0].says) for group in taught] == [("evolved on the environment", EVOLVED)]
 
 
 def test_the_text_that_a_search_names_is_the_chosen_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from scrutable.core.accounts import Account, Claim
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Score, Usage
 from scrutable.report.gather import gather
+from scrutable.report.trace import NO_REASON
 
 
 def test_every_part_of_a_run_is_found(run_folder: Path) -> None:
@@ -49,7 +50,7 @@ def test_unscored_answers_and_failures_are_counted(tmp_path: Path) -> None:
         run.append("evolve/rollouts/1", "rollouts", {"candidate": candidate.key, "rollouts": rollouts})
     facts = gather(Run.read(tmp_path / "run"))
     assert (facts.searches[0].rollouts, facts.searches[0].unscored) == (4, 3)
-    assert facts.failures == {"reward": 1, "model": 1}
+    assert facts.searches[0].trace.unscored == {"reward: ValueError: no": 1, "model: 500": 1, NO_REASON: 1}
 
 
 def test_a_measured_text_is_called_by_where_it_is_from(tmp_path: Path) -> None:

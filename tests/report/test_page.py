@@ -105,7 +105,7 @@ def test_every_picture_has_its_words(run_folder: Path) -> None:
     page = compose(gather(Run.read(run_folder)))
     pictures = [a for tag, a in Elements(to_html(page)).found if tag == "svg"]
     spoken = [a["aria-label"] for a in pictures if a.get("role") == "img"]
-    assert len(spoken) == 6 + 4 + 1  # bars of the first screen, bars below, one curve
+    assert len(spoken) == 6 + 4 + 1 + 2  # bars of the first screen, bars below, one curve, two pictures of texts
     assert spoken[0] == f"KL recovered: {tell_bar(page.first.carried[0].first[0])}"
 
 

@@ -29,6 +29,8 @@ def test_the_parts_stand_in_the_order_of_the_question(run_folder: Path) -> None:
         "How much they carry, in full",
         "How training went",
         "How the texts came about",
+        "Reward and length of the texts",
+        "What failed",
         "What it cost",
         "How to reproduce it",
     ]

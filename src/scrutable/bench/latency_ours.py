@@ -17,8 +17,8 @@ from scrutable.evolve.drive import Mode
 from scrutable.evolve.engine import EvolveConfig, Search
 from scrutable.evolve.ledger import Cell
 from scrutable.evolve.parts import Sizes, divide
-from scrutable.evolve.proposals import show_rollout
 from scrutable.evolve.reflection import Item, Proposal
+from scrutable.evolve.showing import show_rollout
 from scrutable.evolve.slots import Slots
 from scrutable.programs.text import TEXT
 

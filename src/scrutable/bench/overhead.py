@@ -22,8 +22,8 @@ from scrutable.core.records import Candidate, Record, Rollout, Score, Task
 from scrutable.evolve.engine import EvolveConfig, Search
 from scrutable.evolve.ledger import Cell
 from scrutable.evolve.parts import Sizes, divide
-from scrutable.evolve.proposals import show_rollout
 from scrutable.evolve.reflection import Item, Proposal
+from scrutable.evolve.showing import show_rollout
 from scrutable.evolve.slots import Slots
 from scrutable.programs.text import TEXT
 

@@ -41,6 +41,44 @@ BEGINNINGS = frozenset({"about", "stage", "answers"})
 
 
 @dataclass
+class Searching:
+    """What a search has come to: proposals that are decided, texts written for further ones, texts kept, the best's score."""
+
+    rollouts: int = 0  # of this process
+    written: int = 0
+    decided: int = 0
+    kept: set[str] = field(default_factory=set)
+    best: float | None = None
+
+    def take(self, event: Event, replaying: bool) -> None:
+        """Take in an event of a search."""
+        payload = event.payload
+        if event.kind == "rollouts" and not replaying:
+            self.rollouts += len(payload.get("rollouts", ()))
+        elif event.kind == "reflection":
+            self.written += 1
+        elif event.kind == "proposal":
+            self.decided += 1
+            self.kept.update(str(key) for key in payload.get("accepted") or ())
+            worth = payload.get("worth")
+            self.best = float(worth) if isinstance(worth, int | float) else self.best
+
+    def says(self, seconds: float) -> str:
+        """Return it in a line; nothing while nothing was written. seconds: how long this process has been at it."""
+        if not self.written and not self.decided:
+            return ""
+        parts = [plural(self.decided, "proposal")]
+        if self.written > self.decided:
+            parts.append(f"{self.written - self.decided} being tried")
+        parts.append(f"{len(self.kept)} kept")
+        if self.best is not None:
+            parts.append(f"best so far {number(self.best)}")
+        if self.rollouts and seconds > 1:
+            parts.append(f"{number(self.rollouts / seconds)} rollouts/s")
+        return ", ".join(parts)
+
+
+@dataclass
 class Stage:
     """One stage as it stands."""
 
@@ -53,6 +91,7 @@ class Stage:
     before: int = 0  # of `done`, what an earlier process did
     ended: float | None = None
     figures: str = ""
+    search: Searching = field(default_factory=Searching)
 
     def elapsed(self, now: float) -> float:
         """Return the seconds it took, or takes so far."""
@@ -92,6 +131,7 @@ class Progress:
             stage.done += worth
             stage.before += worth if self.replaying else 0
             stage.figures = figures(event) or stage.figures
+            stage.search.take(event, self.replaying)
         return None
 
     def end(self) -> None:
@@ -179,6 +219,8 @@ class _Live:
             parts.append(self._line(stage, f"{_count(stage)}  {_time(stage, now)}".strip() if over else ""))
             if not over:
                 parts.append(self._bar(stage, now))
+                if told := stage.search.says(stage.elapsed(now)):
+                    parts.append(Text(f"  {told}", style="dim", overflow="ellipsis", no_wrap=True))
                 if stage.figures:
                     parts.append(Text(f"  {stage.figures}", style="dim", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
@@ -243,7 +285,8 @@ class _Lines:
         elif self.progress.stages and now - self.said >= QUIET_SECONDS:
             self.said = now
             under_way = self.progress.stages[-1]
-            parts = [part for part in (_count(under_way), _time(under_way, now), under_way.figures) if part]
+            search = under_way.search.says(under_way.elapsed(now))
+            parts = [part for part in (_count(under_way), _time(under_way, now), search, under_way.figures) if part]
             self.screen.note(f"{under_way.name}: {', '.join(parts)}")
 
     def _over(self, which: int = -1) -> None:

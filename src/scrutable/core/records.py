@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -91,11 +92,16 @@ class Usage(Record):
     prompt_tokens: int = 0
     answer_tokens: int = 0
     retries: int = Field(default=0, description="requests to a server that failed and were made again")
+    troubles: dict[str, int] = Field(default_factory=dict, description="why requests failed -> how often: 'status 429'")
     seconds: float = 0.0
     money: float = Field(default=0.0, description="US dollars, where the server's price is known")
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+        summed = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
+        return Usage(**summed, troubles=dict(Counter(self.troubles) + Counter(other.troubles)))
+
+
+_SUMMED = tuple(name for name in Usage.model_fields if name != "troubles")
 
 
 class Generation(Record):

@@ -11,7 +11,9 @@ a key, so a search killed at any moment goes on as if it had not been, and pays 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from typing import Any
 
 from scrutable.core.accounts import Interval
@@ -25,9 +27,11 @@ from scrutable.evolve.drive import Drive, Pace
 from scrutable.evolve.finish import Rule, finish
 from scrutable.evolve.ledger import Cell, CellKey, Exhausted, Ledger, Limits, Scorer
 from scrutable.evolve.parts import Sizes, divide
-from scrutable.evolve.proposals import Outcome, Plan, Propose, Show, show_rollout
+from scrutable.evolve.proposals import Outcome, Plan, Propose
 from scrutable.evolve.reflection import ChatWriter, Proposer, identity_of, proposer_for
 from scrutable.evolve.scorers import RewardScorer
+from scrutable.evolve.showing import Show, show_rollout
+from scrutable.evolve.slices import sliced
 from scrutable.evolve.slots import Slots
 from scrutable.evolve.state import State
 from scrutable.models.api import ServedModel
@@ -118,6 +122,9 @@ def _begin(run: Run, identity: list[Any], budget: int) -> None:
         )
     if identity not in begun[-1:]:  # one that came to nothing may be begun anew, with what was mended
         run.append(f"stage/{len(begun)}" if begun else "stage", "stage", payload)
+
+
+_FRONT = 64  # holders named with each proposal, those of the most tasks
 
 
 class Search:
@@ -227,6 +234,8 @@ class Search:
     def commit(self, outcome: Outcome) -> str:
         """Take in what a proposal came to; return why the search should stop, or nothing."""
         before, number = self.state.best, outcome.start.number
+        told = zip(outcome.cells, outcome.uses, strict=True)
+        uses = Counter(use for cell, use in told if not self.state.paid(cell))
         charged = self.state.commit(outcome)
         for one in outcome.judged:
             self._record(one.candidate, f"candidate/{one.candidate.key}/{number}", one.accepted, one.why)
@@ -235,9 +244,13 @@ class Search:
             "module": outcome.start.module,
             "children": [one.candidate.key for one in outcome.judged],
             "accepted": [one.candidate.key for one in outcome.judged if one.accepted],
-            "shown": [list(pair) for pair in outcome.shown],
             "charged": charged,
+            "uses": dict(sorted(uses.items())),
+            "shown": [list(one) for one in outcome.seen],
             "best": self.state.best,
+            "worth": self.state.front.worth(self.state.best),
+            "front": dict(nlargest(_FRONT, self.state.front.weights().items(), key=lambda held: held[1])),
+            "front_size": len(self.state.front.weights()),
             "spent": outcome.spent,
         }
         self.run.append(f"proposal/{number}", "proposal", payload)
@@ -293,6 +306,8 @@ class Search:
             ", with sentences removed that did not help" if ending.best.origin == "pruning" else ""
         )
         self._record(ending.best, f"candidate/{ending.best.key}/end", True, why, ending.score)
+        by_slice = sliced(self.ledger, self.starts[0], ending.best, self.parts)
+        self.run.append("slices", "slices", by_slice.model_dump(mode="json"))
         self.run.append("result", "result", {"candidate": ending.best, **result.model_dump(mode="json")})
         return result
 

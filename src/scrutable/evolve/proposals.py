@@ -16,24 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
-from random import Random
 
 import numpy as np
 
-from scrutable.core.records import Candidate, Rollout, Task
+from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard, flip_test
 from scrutable.core.stats import comparable, complete
 from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
 from scrutable.evolve.reflection import Item, Proposal
 from scrutable.evolve.sentences import added, length, sentences, without
-
-Show = Callable[[Task, Rollout], Item]
-
-
-def show_rollout(task: Task, rollout: Rollout) -> Item:
-    """Show a writer what a rollout was: the answer, its score, and the rater's words."""
-    score = rollout.score
-    return Item(prompt=task.prompt, answer=rollout.answer, score=score.value, feedback=score.feedback)
+from scrutable.evolve.showing import Handed, Show, handed
 
 
 @dataclass(frozen=True)
@@ -107,15 +99,18 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more; shown: whose
-    answers to which tasks its writer saw."""
+    """What a proposal came to. cells: all that it asked for and was given; spent: why it was given no more.
+
+    uses: what each cell was wanted for first (shown, screening, test); seen: (candidate, task) whose answers the writer saw.
+    """
 
     start: Start
     judged: tuple[Judged, ...]
     cells: tuple[CellKey, ...]
     proposal: Proposal
     spent: str = ""
-    shown: tuple[tuple[str, str], ...] = ()
+    uses: tuple[str, ...] = ()
+    seen: tuple[tuple[str, str], ...] = ()
 
 
 class Propose:
@@ -124,35 +119,40 @@ class Propose:
     def __init__(self, start: Start, plan: Plan, ledger: Ledger, show: Show) -> None:
         self.start, self.plan, self._ledger, self._show = start, plan, ledger, show
         self.key = f"proposal/{start.number}"
-        self.cells: dict[CellKey, None] = {}
+        self.cells: dict[CellKey, str] = {}
+        self._use = "shown"
+        self._seen: tuple[tuple[str, str], ...] = ()
         self._last: list[CellKey] = []  # of these, what the last ask added
         self.judged: list[Judged] = []
         self.proposal = Proposal()
-        self.shown: tuple[tuple[str, str], ...] = ()
 
     def outcome(self, spent: str = "") -> Outcome:
         """Return what it has come to so far. spent: why its last ask was refused, so that it goes no further."""
         refused = set(self._last if spent else ())
-        cells = tuple(cell for cell in self.cells if cell not in refused)
-        return Outcome(self.start, tuple(self.judged), cells, self.proposal, spent, self.shown)
+        cells = {cell: use for cell, use in self.cells.items() if cell not in refused}
+        uses = tuple(cells.values())
+        return Outcome(self.start, tuple(self.judged), tuple(cells), self.proposal, spent, uses, self._seen)
 
     def strand(self) -> Strand:
         """Reflect, screen, test."""
         start, plan = self.start, self.plan
         yield self._ask([start.parent], start.shown)
-        self._last, items = [], self._items()
+        self._last = []
+        handed = self._handed()
+        items, self._seen = handed.items, handed.seen
         written = yield Write(f"reflection/{start.number}", start.parent, start.module, items)
         self.proposal = written or Proposal()
         if self.proposal.shown is not None and not plan.contrasts:
-            self.shown = tuple(self.shown[place] for place in self.proposal.shown)
+            self._seen = tuple(self._seen[place] for place in self.proposal.shown)
         field_, used = self._children(), 0
+        self._use = "test"
         if plan.improves:
             yield from self._improves(field_[:1])
             return self.outcome()
         for tasks in self._screening():
             if len(field_) <= plan.finalists:
                 break
-            used += len(tasks)
+            used, self._use = used + len(tasks), "screening"
             yield self._ask(field_, tasks)
             ranked = self._ranked(field_, self._screened(used))
             keep = max(plan.finalists, math.ceil(len(field_) / 2))
@@ -164,47 +164,19 @@ class Propose:
             ahead = [one for one in field_[: plan.finalists] if self._ahead(one, tasks)]
             self._lost([one for one in field_[: plan.finalists] if one not in ahead])
             field_ = ahead
+        self._use = "test"
         yield from self._test(field_, start.order)
         return self.outcome()
 
     # -------------------------------------------------------------------------------------------------------- children
 
-    def _items(self) -> tuple[Item, ...]:
-        """Return what the writer sees: the parent's answers, more than half of them bad ones, and others' to the same tasks.
-
-        A writer that compares has another's answer beside the parent's, the one whose score differs most; one that does not
-        is shown them as tasks of their own.
-        """
-        start, plan = self.start, self.plan
-        tasks = dict(start.shown)
-        draws = self._ledger.run.random(f"{self.key}/items")
-        pairs = [(task, self._ledger.rollout(start.parent.key, key)) for key, task in start.shown]
-        own = pick(pairs, plan.items, draws)
+    def _handed(self) -> Handed:
+        """Return what the writer is handed: the parent's answers, and others' to the same tasks."""
+        start = self.start
+        own = [(task, self._ledger.rollout(start.parent.key, key)) for key, task in start.shown]
         others = [self._ledger.rollout(name, key) for name, key in start.others]
-        others = [one for one in others if one.score.value is not None]
-        if plan.contrasts:
-            items, used = self._beside(own, others)
-        else:
-            used = others[: max(0, plan.items - len(own))]
-            items = [self._show(*pair) for pair in [*own, *((tasks[one.task], one) for one in used)]]
-        self.shown = tuple((one.candidate, one.task) for one in [*(rollout for _, rollout in own), *used])
-        return tuple(items)
-
-    def _beside(
-        self, own: Sequence[tuple[Task, Rollout]], others: Sequence[Rollout]
-    ) -> tuple[list[Item], list[Rollout]]:
-        """Return the parent's answers, each with that of another whose score differs most, and the others that were used."""
-        items, used = list[Item](), list[Rollout]()
-        for task, rollout in own:
-            item, mine = self._show(task, rollout), rollout.score.value or 0.0
-            known = [one for one in others if one.task == rollout.task]
-            if known:
-                other = max(known, key=lambda one: abs((one.score.value or 0.0) - mine))
-                told = {"other": other.answer, "other_score": other.score.value, "other_feedback": other.score.feedback}
-                item = item.model_copy(update=told)
-                used.append(other)
-            items.append(item)
-        return items, used
+        draws = self._ledger.run.random(f"{self.key}/items")
+        return handed(own, others, self._show, self.plan.items, draws, beside=self.plan.contrasts)
 
     def _children(self) -> list[Candidate]:
         """Return the children worth trying, most promising first, each text once."""
@@ -270,7 +242,7 @@ class Propose:
             for repeat in range(self.plan.repeats)
         ]
         self._last = [cell.place for cell in cells if cell.place not in self.cells]
-        self.cells.update(dict.fromkeys(self._last))
+        self.cells.update(dict.fromkeys(self._last, self._use))
         return Ask(tuple(cells))
 
     def _lost(self, out: Sequence[Candidate]) -> None:
@@ -347,18 +319,3 @@ def _first_two(row: tuple[float, int, Keyed]) -> tuple[float, int]:
 
 def _child(parent: Candidate, module: str, text: str, origin: str) -> Candidate:
     return Candidate(texts={**parent.texts, module: text}, parents=(parent.key,), origin=origin)
-
-
-def pick(rollouts: Sequence[tuple[Task, Rollout]], count: int, draws: Random) -> list[tuple[Task, Rollout]]:
-    """Draw `count` scored rollouts to show: more than half from the worst third, the rest from the best, shuffled."""
-    scored = [pair for pair in rollouts if pair[1].score.value is not None]
-    draws.shuffle(scored)  # of equals, any
-    scored.sort(key=lambda pair: pair[1].score.value or 0.0)
-    bad = min(len(scored), (count + 1) // 2)
-    worst = scored[: max(bad, len(scored) // 3)]
-    chosen = draws.sample(worst, bad)
-    rest = [pair for pair in scored if pair not in chosen]
-    good = min(len(rest), count - bad)
-    chosen += draws.sample(rest[len(rest) - max(good, len(scored) // 3) :], good) if good else []
-    draws.shuffle(chosen)
-    return chosen

@@ -166,7 +166,7 @@ class State:
             if (name, task) not in self._seen:
                 self._seen[name, task] = 0
                 self._unseen.setdefault(task, {})[name] = None
-        for name, task in outcome.shown:
+        for name, task in outcome.seen:
             self._seen[name, task] = self._seen.get((name, task), 0) + 1
             self._unseen.get(task, {}).pop(name, None)
         touched = {name for name, _, _ in outcome.cells}
@@ -214,6 +214,10 @@ class State:
         self._paid.update(dict.fromkeys(fresh, self.commits))
         self._tokens += sum(self.ledger.tokens(cell) for cell in fresh)
         return len(fresh)
+
+    def paid(self, cell: CellKey) -> bool:
+        """Whether a cell was charged by a commit, or to a start."""
+        return cell in self._paid
 
     def fresh(self, cells: Iterable[CellKey], seen: int) -> int:
         """Return how many of these cells were not charged by the first `seen` commits."""

@@ -22,10 +22,10 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
 from scrutable.evolve.finish import Worth
-from scrutable.evolve.proposals import Show
 from scrutable.evolve.reflection import ChatWriter, Item, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
 from scrutable.evolve.sentences import sentences
+from scrutable.evolve.showing import Show
 from scrutable.lenses.base import place_of
 from scrutable.lenses.hints import hints
 from scrutable.lenses.tokens import TokensConfig

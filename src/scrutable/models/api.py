@@ -14,6 +14,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -136,16 +137,18 @@ class ServedModel:
         # Servers that honour seeds answer one prompt alike under one seed; repeats must differ.
         seed = int(digest_of([sampling.seed, index])[:7], 16)
         # Tries that may be its own fault; all that failed; those of another form; those after which it steps back.
-        own = failed = forms = waits = 0
+        own = forms = waits = 0
+        troubles: Counter[str] = Counter()
         while (began := self._limiter.enter(stop)) is not None:
             try:
                 start = time.perf_counter()
                 found = self._wire.ask(conversation, sampling, seed)
                 self._limiter.leave(began, Outcome.ANSWERED)
-                return self._generation(found, time.perf_counter() - start, failed)
+                return self._generation(found, time.perf_counter() - start, troubles)
             except Refused as refusal:
-                self._limiter.leave(began, Outcome.FAILED, str(refusal).partition(":")[0])
-                return self._given_up(f"model: {refusal}", failed)
+                kind = str(refusal).partition(":")[0]
+                self._limiter.leave(began, Outcome.FAILED, kind)
+                return self._given_up(f"model: {refusal}", troubles, kind)
             except Again as again:
                 self._waited_enough(again, self._limiter.leave(began, again.outcome, again.kind, again.asked))
                 last = again
@@ -155,10 +158,10 @@ class ServedModel:
             if last.formal and forms < _FORMS:
                 forms += 1
                 continue
-            failed += 1
             own += last.outcome in (Outcome.FAILED, Outcome.LOST)
             if own >= self._options.attempts:
-                return self._given_up(f"model: {last} (after {own} attempts)", failed - 1)
+                return self._given_up(f"model: {last} (after {own} attempts)", troubles, last.kind)
+            troubles[last.kind] += 1
             if last.outcome is not Outcome.GONE:  # then the limiter says when it is looked for again
                 waits += 1
                 if not last.asked:
@@ -178,17 +181,19 @@ class ServedModel:
                 "give the same command again once it has room"
             )
 
-    def _given_up(self, why: str, retries: int) -> Generation:
+    def _given_up(self, why: str, troubles: Counter[str], last: str) -> Generation:
         self._limiter.give_up()
-        return Generation(failure=why, usage=Usage(retries=retries))
+        usage = Usage(retries=troubles.total(), troubles=dict(troubles + Counter([last])))
+        return Generation(failure=why, usage=usage)
 
-    def _generation(self, found: Completion, seconds: float, retries: int) -> Generation:
+    def _generation(self, found: Completion, seconds: float, troubles: Counter[str]) -> Generation:
         money = (found.prompt_tokens * self._options.price_in + found.answer_tokens * self._options.price_out) / 1e6
         usage = Usage(
             generations=1,
             prompt_tokens=found.prompt_tokens,
             answer_tokens=found.answer_tokens,
-            retries=retries,
+            retries=troubles.total(),
+            troubles=dict(troubles),
             seconds=seconds,
             money=money,
         )

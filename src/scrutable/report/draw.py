@@ -7,12 +7,13 @@ outside a bar's scale is drawn as an arrow at the edge, and its number is told i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scrutable.report.nodes import Bar, Bars, Curve, Grid, Line, Worths
+from scrutable.report.nodes import Bar, Bars, Curve, Dot, Dots, Grid, Line, Standings, Tallies, Worths
 
 LOWEST, HIGHEST = -0.25, 1.25
+_OVER = 0.02  # of a step: by so much a point may stand over the frame
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,46 @@ class Plot:
         return round(places[curve.lines.index(line)] - over, 2)
 
 
+def scale_of_standings(standings: Standings) -> Scale:
+    """Return one scale for all rows: from zero (or the lowest) to the highest, with some room."""
+    told = [one for row in standings.rows for one in (row.before, row.after) if one is not None]
+    ends = [end for one in told for end in (one.value, one.low, one.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    room = 0.03 * (high - low) or 1.0
+    return Scale(low - room, high + room)
+
+
+def scale_of_tallies(tallies: Tallies) -> Scale:
+    """Return one scale for all bars, from zero to the longest."""
+    return Scale(0.0, max([1e-9, *(row.value for row in tallies.rows)]))
+
+
+def plot_of_dots(picture: Dots) -> Plot:
+    """Return the frame of a picture of texts."""
+    return _plot([dot.x for dot in picture.dots], [dot.y for dot in picture.dots])
+
+
+_LAST = ("tried", "true", "kept", "front", "line", "chosen")
+
+
+def drawn_order(picture: Dots) -> list[Dot]:
+    """Return the dots in the order in which they are drawn: what matters most last, so that nothing covers it."""
+    return sorted(picture.dots, key=lambda dot: _LAST.index(dot.role))
+
+
 def plot_of(curve: Curve) -> Plot:
+    """Return the frame of a curve."""
+    points = [point for line in curve.lines for point in line.points]
+    return _plot([x for x, _ in points], [y for _, y in points])
+
+
+def _plot(xs: Sequence[float], ys: Sequence[float]) -> Plot:
     """Return the frame: from zero (or the lowest) to the highest, with three to six round ticks."""
-    xs = [x for line in curve.lines for x, _ in line.points]
-    ys = [y for line in curve.lines for _, y in line.points]
     low, high = min(0.0, *ys), max(*ys, min(0.0, *ys) + 1e-9)
     step = _round_step((high - low) / 4)
-    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    if high > 1 and all(y == round(y) for y in ys):  # counts
+        step = max(1.0, float(math.ceil(step)))
+    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - _OVER) * step
     count = round((high - low) / step)
     ticks = tuple(round(low + step * at, 10) for at in range(count + 1))
     left, right = min(xs), max(xs)

@@ -6,7 +6,6 @@ Where nothing was read or measured, the screen says so, and what to type.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 
@@ -14,9 +13,11 @@ from scrutable.core.accounts import Claim, Fidelity, Share, Slice
 from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
 from scrutable.report.comparison import first_of
-from scrutable.report.gather import Facts, Measured, Reading, Search, Tried
-from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences
-from scrutable.report.words import between, number, percent, plural, shortened
+from scrutable.report.gather import Facts, Measured, Reading, Search
+from scrutable.report.lineage import chosen
+from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences, Standing, Standings
+from scrutable.report.search import own_searches, standings
+from scrutable.report.words import between, number, percent, plural, read_interval, shortened, spoken
 
 NAMES = {
     "kl": ("KL recovered", "1 − KL(tuned ‖ base + text) / KL(tuned ‖ base), along the tuned model's answers"),
@@ -31,6 +32,8 @@ NAMES = {
 FIRST_BARS = ("kl", "js", "reward")
 FIRST_SENTENCES, OTHER_SENTENCES = 4, 2
 FIRST_READINGS = 3
+FIRST_STANDINGS = 5
+FOUND = ("Which text earns the reward?", "How much better is it?", "What is left?")
 
 
 def first_screen(facts: Facts) -> First:
@@ -39,6 +42,8 @@ def first_screen(facts: Facts) -> First:
         return first_of(facts.comparisons[-1])
     if facts.measured and not any(m.fidelity.changed for m in facts.measured):
         return _unchanged(facts)
+    if not facts.measured and not facts.readings and not facts.trainings and own_searches(facts):
+        return _found(facts, own_searches(facts)[-1])
     taught = _taught(facts)
     carried = tuple(bars(m) for m in facts.measured)
     left = tuple(_left(m, _remainder_says(facts, m)) for m in facts.measured if m.fidelity.changed)
@@ -56,6 +61,43 @@ def first_screen(facts: Facts) -> First:
         left=left,
         left_note="" if left else left_note,
     )
+
+
+def _found(facts: Facts, search: Search) -> First:
+    """Return the first screen of a run that only searched."""
+    best, result = chosen(search), facts.results.get(search.scope, {})
+    text = best.candidate.text.strip() if best else ""
+    rows = standings(search)
+    base, score, gain = (read_interval(result.get(name)) for name in ("base", "score", "gain"))
+    if rows is None and base and score:
+        row = Standing(name="all tasks", tasks=score.count or 0, before=base, after=score, gain=gain)
+        rows = Standings(label="the first text and the chosen one", rows=(row,))
+    ended = search.chosen is not None
+    note = "" if text else "None: no text was found that is better than the empty one."
+    return First(
+        questions=FOUND,
+        taught=(_from_text("evolved on the environment", text, FIRST_SENTENCES),) if text else (),
+        taught_note=note if ended else (note and "Nothing yet: the search has not ended."),
+        carried=(),
+        carried_note="On tasks that decided nothing." if rows else "The search has not ended: nothing is measured yet.",
+        standings=rows
+        and rows.model_copy(update={"rows": tuple(r for r in rows.rows if not r.sorted)[:FIRST_STANDINGS]}),
+        left=(),
+        left_note=_still(search, rows),
+    )
+
+
+def _still(search: Search, rows: Standings | None) -> str:
+    """Return where the chosen text does least, what failed, and what is not known."""
+    told = list[str]()
+    kinds = [row for row in (rows.rows[1:] if rows else ()) if row.after is not None]
+    if kinds:
+        least = min(kinds, key=lambda row: row.after.value if row.after else 0.0)
+        told.append(f"Lowest where {least.name} {spoken(least.after)}, on {plural(least.tasks, 'task')}.")
+    if search.unscored:
+        told.append(f"{search.unscored:,} of {plural(search.rollouts, 'answer')} could not be scored.")
+    told.append("How close it comes to what RL would teach is not measured.")
+    return " ".join(told)
 
 
 def _untaught(facts: Facts) -> str:
@@ -150,28 +192,6 @@ def _from_text(label: str, text: str, most: int) -> Sentences:
 def claim_anchor(reading: Reading, at: int) -> str:
     """Return the id of a claim on the page."""
     return re.sub(r"[^a-z0-9]+", "-", f"claim-{reading.scope}-{reading.account.lens}-{at + 1}".lower())
-
-
-def chosen(search: Search) -> Tried | None:
-    """Return the text that a search ended with: the one it named, else the one that scored best, else the last accepted."""
-    if search.chosen in search.tried:
-        return search.tried[search.chosen]
-    accepted = [tried for tried in search.tried.values() if tried.accepted]
-    if not accepted:
-        return None
-    return max(accepted, key=lambda tried: (score_of(tried.keep), score_of(tried.search)))
-
-
-def score_of(scores: object) -> float:
-    """Return the number in a candidate's scores (`value`, `mean` or `score`), or minus infinity."""
-    if isinstance(scores, dict):
-        for name in ("value", "mean", "score"):
-            inner = scores.get(name)
-            if isinstance(inner, dict):
-                inner = inner.get("value")
-            if isinstance(inner, int | float) and math.isfinite(inner):
-                return float(inner)
-    return -math.inf
 
 
 # ------------------------------------------------------------------------------------------------------------ carried

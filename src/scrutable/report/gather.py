@@ -7,7 +7,6 @@ also one that was killed in the middle, or that an older version wrote. What can
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from scrutable.core.accounts import Account, Fidelity
 from scrutable.core.comparisons import Comparison
 from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Record, Usage
+from scrutable.report.trace import Trace, trace_of
 
 R = TypeVar("R", bound=Record)
 PAUSE = 600.0
@@ -56,6 +56,7 @@ class Search:
     unscored: int = 0
     reflections: int = 0
     chosen: str | None = None
+    trace: Trace = field(default_factory=Trace)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,6 @@ class Facts:
     results: Mapping[str, Mapping[str, Any]]
     cost: dict[str, Usage]
     elapsed: dict[str, float]
-    failures: Counter[str]
     unread: int
     began: str
     ended: str
@@ -123,8 +123,7 @@ def gather(run: Run) -> Facts:
     """Sort the events of a run (opened with `Run.read`)."""
     events = run.events()
     unread: list[str] = []
-    trainings, failures = _trainings(events), Counter[str]()
-    searches = _searches(events, failures, unread)
+    trainings, searches = _trainings(events), _searches(events, unread)
     readings = [
         Reading(_scope(event), account)
         for event in events
@@ -156,7 +155,6 @@ def gather(run: Run) -> Facts:
         results={_scope(event): event.payload for event in events if event.kind == "result"},
         cost=cost,
         elapsed=elapsed,
-        failures=failures,
         unread=len(unread),
         began=_day(min(clocks, default=0)),
         ended=_day(max(clocks, default=0)),
@@ -177,7 +175,7 @@ def _trainings(events: list[Event]) -> list[Training]:
     return list(found.values())
 
 
-def _searches(events: list[Event], failures: Counter[str], unread: list[str]) -> list[Search]:
+def _searches(events: list[Event], unread: list[str]) -> list[Search]:
     found: dict[str, Search] = {}
     for event in events:
         if event.kind not in ("candidate", "rollouts", "reflection", "result"):
@@ -195,8 +193,15 @@ def _searches(events: list[Event], failures: Counter[str], unread: list[str]) ->
         elif event.kind == "reflection":
             search.reflections += 1
         else:
-            _count_rollouts(search, payload, failures)
-    return [search for search in found.values() if search.tried]
+            _count_rollouts(search, payload)
+    kept = {scope: search for scope, search in found.items() if search.tried}
+    apart: dict[str, list[Event]] = {scope: [] for scope in kept}
+    for event in events:
+        if (scope := _scope(event)) in apart:
+            apart[scope].append(event)
+    for scope, search in kept.items():
+        search.trace = trace_of(apart[scope], PAUSE)
+    return list(kept.values())
 
 
 def _tried(candidate: Candidate, payload: Mapping[str, Any], before: Tried | None) -> Tried:
@@ -213,13 +218,10 @@ def _tried(candidate: Candidate, payload: Mapping[str, Any], before: Tried | Non
     )
 
 
-def _count_rollouts(search: Search, payload: Mapping[str, Any], failures: Counter[str]) -> None:
+def _count_rollouts(search: Search, payload: Mapping[str, Any]) -> None:
     for rollout in payload.get("rollouts") or ():
-        score = _mapping(_mapping(rollout).get("score"))
         search.rollouts += 1
-        search.unscored += score.get("value") is None
-        lines = [*(score.get("failures") or ()), *filter(None, [_mapping(rollout).get("failure")])]
-        failures.update(str(line).split(":")[0] for line in lines)
+        search.unscored += _mapping(_mapping(rollout).get("score")).get("value") is None
 
 
 def _costs(events: list[Event]) -> tuple[dict[str, Usage], dict[str, float]]:

@@ -138,7 +138,7 @@ class Line(Record):
     """One line of a curve. `points` are (x, y)."""
 
     name: str
-    style: Literal["proxy", "true", "other"]
+    style: Literal["proxy", "true", "other", "chosen"]
     points: tuple[tuple[float, float], ...]
     marks: bool = Field(
         default=False, description="each point was measured apart (a validation), not joined by a trend"
@@ -153,6 +153,7 @@ class Curve(Record):
     says: str = Field(description="what is seen, in words")
     x_label: str
     lines: tuple[Line, ...]
+    dots: str = Field(default="", description="what the marks are")
 
 
 class Exhibit(Record):
@@ -194,15 +195,82 @@ class LineageText(Record):
     search: str = ""
     keep: str = ""
     depth: int = 0
+    root: str | None = Field(default=None, description="key of the text of the line from which it leads off, if of one")
 
 
 class Lineage(Record):
-    """The line from the first text to the chosen one, and all else that was tried."""
+    """The tree of texts. Its trunk is the line from the first text to the chosen one; the rest leads off it."""
 
     kind: Literal["lineage"] = "lineage"
     label: str
     line: tuple[LineageText, ...]
-    tried: tuple[LineageText, ...] = ()
+    kept: tuple[LineageText, ...] = Field(default=(), description="accepted ones off the line, each after its parent")
+    tried: tuple[LineageText, ...] = Field(default=(), description="those that were not kept")
+    held_back: int = Field(default=0, description="texts that are in the events but not here")
+
+
+Role = Literal["chosen", "line", "front", "kept", "tried", "true"]
+
+
+class Dot(Record):
+    """One text in a picture. parent: the place of the dot it came from, among the dots."""
+
+    x: float
+    y: float
+    role: Role
+    says: str
+    parent: int | None = None
+
+
+class Dots(Record):
+    """Texts by two numbers, with lines from parent to child where there are any."""
+
+    kind: Literal["dots"] = "dots"
+    title: str
+    says: str = Field(description="what is seen, in words")
+    x_label: str
+    y_label: str
+    dots: tuple[Dot, ...]
+    legend: tuple[tuple[Role, str], ...] = ()
+
+
+class Standing(Record):
+    """Two texts on the same tasks."""
+
+    name: str
+    tasks: int
+    before: Interval | None = None
+    after: Interval | None = None
+    gain: Interval | None = None
+    says: str = ""
+    sorted: bool = Field(default=False, description="its tasks were sorted out by the first text's answers")
+
+
+class Standings(Record):
+    """The first text and the chosen one beside each other, on kinds of tasks; one scale for all."""
+
+    kind: Literal["standings"] = "standings"
+    label: str
+    rows: tuple[Standing, ...]
+
+
+class Tally(Record):
+    """An amount with its name; it is part of `of` where that is told."""
+
+    name: str
+    value: float
+    of: float | None = None
+    marked: bool = False
+    text: bool = Field(default=False, description="the name is a text that a model wrote")
+
+
+class Tallies(Record):
+    """Amounts beside each other, as bars on one scale."""
+
+    kind: Literal["tallies"] = "tallies"
+    label: str
+    unit: str
+    rows: tuple[Tally, ...]
 
 
 class Cell(Record):
@@ -233,7 +301,7 @@ class Commands(Record):
     lines: tuple[str, ...]
 
 
-Node = Note | Quote | Table | Worths | Curve | ClaimNode | Lineage | Commands | Bars | Grid
+Node = Note | Quote | Table | Worths | Curve | ClaimNode | Lineage | Commands | Bars | Grid | Dots | Standings | Tallies
 
 
 class Section(Record):
@@ -258,6 +326,7 @@ class First(Record):
     carried: tuple[Bars, ...]
     carried_note: str = ""
     grid: Grid | None = Field(default=None, description="of a comparison: how far the runs are apart")
+    standings: Standings | None = Field(default=None, description="of a search: the first text and the chosen one")
     left: tuple[Left, ...]
     left_note: str = ""
 

@@ -123,7 +123,15 @@ def _environment() -> jinja2.Environment:
         plain=words.plain,
         seconds=words.seconds,
         plural=words.plural,
+        count=words.count,
+        spoken=words.spoken,
         tell_bar=tell_bar,
     )
     made.globals.update(plot_of=draw.plot_of, scale_of_worths=draw.scale_of_worths, square_of=draw.square_of)
+    made.globals.update(
+        plot_of_dots=draw.plot_of_dots,
+        scale_of_standings=draw.scale_of_standings,
+        scale_of_tallies=draw.scale_of_tallies,
+        drawn_order=draw.drawn_order,
+    )
     return made

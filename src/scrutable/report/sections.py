@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from scrutable.core.accounts import Claim, Evidence, Fidelity, Interval, Slice
+from scrutable.core.accounts import Claim, Evidence, Fidelity, Slice
 from scrutable.core.records import Usage
 from scrutable.report.comparison import comparison_sections
 from scrutable.report.first import NAMES, bars, claim_anchor
 from scrutable.report.gather import Facts, Measured, Reading
-from scrutable.report.lineage import lineage
 from scrutable.report.nodes import ClaimNode, Commands, Exhibit, Node, Note, Quote, Section, Table
+from scrutable.report.search import search_sections, texts_section
+from scrutable.report.spending import failures_section, spending
 from scrutable.report.training import filled, training_section
-from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened, spread
+from scrutable.report.words import between, compared, count, number, percent, plural, seconds, shortened, spoken, spread
 from scrutable.report.worth import worth_sections
 
 MOST_EXHIBITS = 8
@@ -32,8 +31,10 @@ def sections(facts: Facts) -> tuple[Section, ...]:
         *(_claims(reading) for reading in facts.readings),
         _fidelity(facts),
         training_section(facts),
-        _texts(facts),
+        texts_section(facts),
+        *search_sections(facts),
         *worth_sections(facts),
+        failures_section(facts),
         _cost(facts),
         _reproduce(facts),
     ]
@@ -164,7 +165,7 @@ def _rate_tables(fidelity: Fidelity) -> list[Table]:
         # written with sorted keys: the order of the story is put back
         speakers = sorted({speaker for speaker, _ in parted}, key=lambda name: (_rank(name), name))
         rows = [
-            (measure.replace("_", " "), *(_spoken(parted.get((speaker, measure))) for speaker in speakers))
+            (measure.replace("_", " "), *(spoken(parted.get((speaker, measure))) for speaker in speakers))
             for measure in dict.fromkeys(measure for _, measure in parted)
         ]
         if rows:
@@ -176,52 +177,7 @@ def _rank(speaker: str) -> int:
     return SPEAKERS.index(speaker) if speaker in SPEAKERS else len(SPEAKERS)
 
 
-def _spoken(value: Interval | None) -> str:
-    if value is None:
-        return "–"
-    span = between(value, "plain")
-    return f"{number(value.value)} ({span})" if span else number(value.value)
-
-
 # ----------------------------------------------------------------------------------------------- texts, cost, commands
-
-
-def _texts(facts: Facts) -> Section | None:
-    nodes: list[Node] = []
-    for search in facts.searches:
-        nodes.append(lineage(search))
-        told = [plural(len(search.tried), "text") + " tried", plural(search.reflections, "reflection")]
-        if search.rollouts:
-            told.append(f"{plural(search.rollouts, 'answer')} scored")
-        if search.unscored:
-            told.append(f"{search.unscored:,} of them could not be scored, and count as nothing (not as 0)")
-        nodes.append(Note(text="; ".join(told) + "."))
-        nodes += [Note(text=line) for line in _outcome(facts.results.get(search.scope, {}))]
-    if not nodes:
-        return None
-    intro = (
-        "From the first text to the chosen one. Words that a text added are underlined, words it dropped struck out."
-    )
-    return Section(anchor="texts", title="How the texts came about", intro=intro, nodes=tuple(nodes))
-
-
-def _outcome(result: Mapping[str, Any]) -> list[str]:
-    """Return what a search says of its end: its scores on tasks that decided nothing, and why it stopped."""
-    lines = []
-    base, score, gain = (_interval(result.get(name)) for name in ("base", "score", "gain"))
-    if base is not None and score is not None:
-        told = f"On tasks that decided nothing the score went from {number(base.value)} to {_spoken(score)}"
-        lines.append(f"{told}: a gain of {_spoken(gain)}." if gain is not None else f"{told}.")
-    if isinstance(result.get("stopped"), str):
-        lines.append(f"It ended because {result['stopped']}.")
-    return lines
-
-
-def _interval(value: Any) -> Interval | None:
-    try:
-        return Interval.model_validate(value)
-    except ValidationError:
-        return None
 
 
 def _cost(facts: Facts) -> Section | None:
@@ -243,11 +199,7 @@ def _cost(facts: Facts) -> Section | None:
         "US dollars",
     )
     nodes: list[Node] = [filled("By part of the run", columns, rows)]
-    if facts.failures:
-        told = "; ".join(f"{plural(amount, 'failure')} of a {what}" for what, amount in facts.failures.most_common())
-        nodes.append(Note(text=f"Gone on with, and counted: {told}."))
-    if facts.unread:
-        nodes.append(Note(text=f"{plural(facts.unread, 'event')} could not be read by this version, and is not shown."))
+    nodes += spending(facts)
     return Section(anchor="cost", title="What it cost", nodes=tuple(nodes))
 
 

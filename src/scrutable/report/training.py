@@ -55,6 +55,7 @@ def _curve(training: Training, named: bool) -> Curve:
         says=f"Over {plural(steps, 'step')}: {'; '.join(told)}.{mean}",
         x_label="step",
         lines=tuple(lines),
+        dots="measured on validation tasks" if any(line.marks for line in lines) else "",
     )
 
 

@@ -13,6 +13,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
+
+from pydantic import ValidationError
 
 from scrutable.core.accounts import Interval
 from scrutable.report.nodes import Mark, Piece
@@ -174,6 +177,22 @@ def between(interval: Interval, unit: str = "percent") -> str:
     if unit == "percent":
         return f"{percent(interval.low).removesuffix('%')} to {percent(interval.high)}"
     return f"{number(interval.low)} to {number(interval.high)}"
+
+
+def read_interval(value: Any) -> Interval | None:
+    """Return a value of an event read as an interval, or None where it is none."""
+    try:
+        return Interval.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def spoken(value: Interval | None) -> str:
+    """Return an interval in words: '0.9 (0.85 to 0.95)'; '–' for none."""
+    if value is None:
+        return "–"
+    span = between(value, "plain")
+    return f"{number(value.value)} ({span})" if span else number(value.value)
 
 
 def spread(shares: Sequence[float]) -> str:

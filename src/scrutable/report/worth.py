@@ -5,15 +5,13 @@ Read from the result events leniently: a page must be had from any run. The page
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from scrutable.core.accounts import Interval
 from scrutable.report.gather import Facts
 from scrutable.report.nodes import Node, Note, Quote, Section, Table, Valued, WorthRow, Worths
-from scrutable.report.words import between, number, plural, shortened
+from scrutable.report.words import number, plural, read_interval, shortened, spoken
 
 GAMES = {"proxy": "reward", "true": "true reward", "kl": "nats closer to the tuned model"}
 """Measures of worth, as they are called here, in the order in which they stand."""
@@ -27,7 +25,24 @@ def worth_sections(facts: Facts) -> list[Section]:
             found.append(_sanitised(result))
         elif scope.endswith("shorten") and result.get("worth"):
             found.append(_shortened(result))
+        elif _listed(result.get("worth")):
+            found.append(_chosen(scope, _listed(result["worth"])))
     return found
+
+
+def _chosen(scope: str, worth: Sequence[Any]) -> Section:
+    """Return what a search measured of the sentences of its chosen text."""
+    rows = []
+    for one in worth:
+        fall = read_interval(_mapping(one).get("gain"))
+        module = _mapping(one).get("module")
+        said = shortened(_said(one)) + (f" [{module}]" if module not in (None, "text") else "")
+        rows.append(WorthRow(sentence=said, values=(None if fall is None else Valued(value=fall),)))
+    label = "How much the score falls without each sentence, with 95% intervals"
+    intro = "On tasks that did not decide that it stays. Sentences that say the same can each be left out at no loss."
+    anchor = re.sub(r"[^a-z0-9]+", "-", f"worth-{scope}".lower()).strip("-")
+    node = Worths(label=label, columns=("reward",), rows=tuple(rows))
+    return Section(anchor=anchor, title="What each sentence is worth", intro=intro, nodes=(node,))
 
 
 def _sanitised(result: Mapping[str, Any]) -> Section:
@@ -87,7 +102,7 @@ def _worths(told: Mapping[str, Any], marked: Sequence[str]) -> list[Node]:
 
 
 def _valued(value: Mapping[str, Any]) -> Valued | None:
-    found, alone = _interval(value.get("shapley")), _interval(value.get("left_out"))
+    found, alone = read_interval(value.get("shapley")), read_interval(value.get("left_out"))
     return None if found is None else Valued(value=found, left_out=None if alone is None else alone.value)
 
 
@@ -96,10 +111,10 @@ def _standings(result: Mapping[str, Any], told: Mapping[str, str]) -> Table:
     gained = _mapping(result.get("gained"))
     games = [game for game in GAMES if game in gained]
     rows = [
-        (name, *(_cell(_mapping(_mapping(result.get(place)).get("games")).get(game)) for game in games))
+        (name, *(spoken(read_interval(_mapping(_mapping(result.get(place)).get("games")).get(game))) for game in games))
         for name, place in told.items()
     ]
-    rows.append(("gained", *(_cell(gained[game]) for game in games)))
+    rows.append(("gained", *(spoken(read_interval(gained[game])) for game in games)))
     tasks = result.get("tasks")
     where = f" on {plural(tasks, 'task')} that decided nothing" if isinstance(tasks, int) else ""
     called = {**GAMES, "kl": "minus KL, nats an answer"}
@@ -114,17 +129,9 @@ def _front(one: Mapping[str, Any]) -> tuple[str, ...]:
         shortened(_text(one)) or "(the empty text)",
         str(one.get("words", "–")),
         number(score) if isinstance(score, int | float) else "–",
-        _cell(one.get("loss")),
+        spoken(read_interval(one.get("loss"))),
         "yes" if good is True else "not shown" if good is False else "–",
     )
-
-
-def _cell(value: Any) -> str:
-    found = _interval(value)
-    if found is None:
-        return "–"
-    span = between(found, "plain")
-    return f"{number(found.value)} ({span})" if span else number(found.value)
 
 
 def _text(holder: Mapping[str, Any]) -> str:
@@ -135,13 +142,6 @@ def _text(holder: Mapping[str, Any]) -> str:
 
 def _said(one: Any) -> str:
     return str(_mapping(one).get("sentence", ""))
-
-
-def _interval(value: Any) -> Interval | None:
-    try:
-        return Interval.model_validate(value)
-    except ValidationError:
-        return None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
