@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from scrutable.bench import hard_environments as benching
 from scrutable.bench.hard_environments import HardConfig, hard_environments
 from scrutable.bench.turns import Turns
 from scrutable.core.errors import UserError
@@ -11,6 +12,7 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Conversation, Sampling, Task
 from scrutable.envs.base import Environment
 from scrutable.envs.builtin import BuiltinEnv
+from scrutable.envs.recipes import HARD
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
 from scrutable.train.rl import TrainConfig, train
@@ -91,3 +93,13 @@ def test_a_case_runs_to_its_row_and_is_not_run_twice(tmp_path: Path) -> None:
 def test_training_one_text_where_a_program_is_wanted_says_what_is_wanted() -> None:
     with Run.temporary() as run, pytest.raises(UserError, match=r"rates a program of 2 modules, answer and grade"):
         train(ENV, load_model("pidgin"), run, TrainConfig(validation_tasks=4))
+
+
+def test_a_case_is_the_same_whichever_others_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(benching, "run_case", lambda case, folder: seen.append(case.digest()) or {})
+    monkeypatch.setattr(benching, "line", lambda name, row: name)
+    hard_environments(HardConfig(), tmp_path)
+    for name in HARD:
+        hard_environments(HardConfig(environments=(name,)), tmp_path)
+    assert seen[:3] == seen[3:] and len(set(seen)) == 3

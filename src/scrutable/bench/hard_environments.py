@@ -61,7 +61,9 @@ def hard_environments(config: HardConfig, folder: Path, say: Say = print) -> dic
         raise UserError(f"no hard environment is called {unknown[0]!r}: choose from {', '.join(HARD)}")
     rows = {}
     for name in config.environments:
-        case = HardCase(seed=config.seed, environment=name, bench=config)
+        # Which others are run is no business of a case, so that one run alone is not run again with all.
+        alone = config.model_copy(update={"environments": (name,)})
+        case = HardCase(seed=config.seed, environment=name, bench=alone)
         rows[name] = run_case(case, folder)
         say(line(name, rows[name]))
     return {"seed": config.seed, "model": config.model, "environments": rows}
