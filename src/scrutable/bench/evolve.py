@@ -28,7 +28,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling
 from scrutable.envs.builtin import BuiltinEnv
-from scrutable.envs.recipes import RECIPES
+from scrutable.envs.recipes import HARD, RECIPES
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, evolve
 from scrutable.evolve.reflection import proposer_for
 from scrutable.models.hf import HFModel, load_model
@@ -36,7 +36,8 @@ from scrutable.programs.wanted import program_for
 
 Say = Callable[[str], None]
 OURS = "scrutable"
-ENVIRONMENTS = tuple(name for name, recipe in RECIPES.items() if recipe.rules)
+KNOWN = {**RECIPES, **HARD}
+ENVIRONMENTS = tuple(name for name, recipe in KNOWN.items() if recipe.rules or recipe.steps)
 
 
 class EvolveBenchConfig(Config):
@@ -79,8 +80,8 @@ def evolve_bench(config: EvolveBenchConfig, rl: Mapping[str, float], folder: Pat
     Errors: UserError of an unknown environment, or of one that RL's figures lack.
     """
     for name in config.environments:
-        if name not in RECIPES:
-            raise UserError(f"no built-in environment is called {name!r}: choose from {', '.join(RECIPES)}")
+        if name not in KNOWN:
+            raise UserError(f"no built-in environment is called {name!r}: choose from {', '.join(KNOWN)}")
         if name not in rl:
             raise UserError(f"the figures of RL say nothing of {name}: give them with --rl (bench hard-environments)")
     model = load_model(config.model)

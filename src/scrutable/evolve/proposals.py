@@ -66,12 +66,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Idea:
+    """A child that needs no writing, and what is known of it: a sum of differences to its parent over so many tasks."""
+
+    candidate: Candidate
+    total: float
+    tasks: float
+
+
+@dataclass(frozen=True)
 class Start:
     """What a proposal begins with: all that is decided from what is known at that moment.
 
-    shown: tasks whose answers the writer sees; order: the tasks for screening and test, in their order; merges: children to
-    be tried that need no writing; closed: whether a text need not be tried again; others: (candidate, task) of further
-    answers to the shown tasks, known before.
+    shown: tasks whose answers the writer sees; order: the tasks of the test, in their order; merges, ideas: children to be
+    tried that need no writing; closed: whether a text need not be tried again; others: (candidate, task) of further answers
+    to the shown tasks, known before.
     """
 
     number: int
@@ -83,6 +92,7 @@ class Start:
     merges: tuple[Candidate, ...] = ()
     closed: Callable[[str], bool] = field(default=lambda key: False)
     others: tuple[tuple[str, str], ...] = ()
+    ideas: tuple[Idea, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ class Propose:
         ]
         dropped = [_child(parent, module, rest, "removal") for rest in self._shorter()]
         mixed = chain(start.merges, *zip_longest(written, joined, dropped))
-        found: dict[str, Candidate] = {}
+        found = {one.candidate.key: one.candidate for one in start.ideas}
         for one in mixed:
             if one is not None and len(found) < self.plan.width:
                 key = one.key
@@ -260,12 +270,17 @@ class Propose:
         return child, parent
 
     def _ranked(self, field_: Sequence[Candidate], tasks: Sequence[Keyed]) -> list[Candidate]:
-        """Return children, best first by mean, of equals who has more scores, then the shorter."""
-        found = comparable([self._ledger.column(one.key, tasks) for one in field_])
+        """Return children, best first by their gain over the parent, with what was known of them; of equals the shorter."""
+        columns = [self._ledger.column(one.key, tasks) for one in [self.start.parent, *field_]]
+        (parent, _), *found = comparable(columns)
+        known = {one.candidate.key: one for one in self.start.ideas}
 
         def rank(at: int) -> tuple[float, int, int, int]:
             (mean, scored), one = found[at], field_[at]
-            return -round(mean, 9), -scored, length(one.texts), at
+            before = known.get(one.key)
+            total, count = (before.total, before.tasks) if before else (0.0, 0.0)
+            gain = ((mean - parent) * len(tasks) + total) / (len(tasks) + count) if scored else -math.inf
+            return -round(gain, 9), -scored, length(one.texts), at
 
         return [field_[at] for at in sorted(range(len(field_)), key=rank)]
 

@@ -16,14 +16,16 @@ from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard
 from scrutable.core.stats import normal_mean
 from scrutable.evolve.budget import tokens_of
+from scrutable.evolve.effects import Effects
 from scrutable.evolve.front import Front
 from scrutable.evolve.ledger import CellKey, Keyed, Ledger
 from scrutable.evolve.parts import Parts
-from scrutable.evolve.proposals import Judged, Outcome, Start
+from scrutable.evolve.proposals import Idea, Judged, Outcome, Start
 from scrutable.evolve.sentences import added, length, sentences
 
 _LOST = 2  # so often may a text lose a screening before it is tried no more
 _PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
+_IDEAS = 3  # children of a proposal that come of what is known of sentences
 _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 
 
@@ -45,6 +47,8 @@ class State:
         self._scores: dict[str, dict[str, float]] = {}
         self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
         self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
+        self.effects = Effects()
+        self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
         self._pool = dict(parts.pool)
         self._range = (math.inf, -math.inf)
@@ -73,6 +77,7 @@ class State:
             standard=standard,
             merges=tuple(self._merges(parent)) if compose else (),
             others=self._others(parent, shown),
+            ideas=self._ideas(parent, module) if compose else (),
             closed=lambda key: self._is_closed(key, seen),
         )
 
@@ -105,6 +110,13 @@ class State:
             )
         )
         return tuple(known[: self._explore])
+
+    def _ideas(self, parent: Candidate, module: str) -> tuple[Idea, ...]:
+        """Return what is known of single sentences speaks for, with what it says."""
+        made = self.effects.ideas(parent, module, _IDEAS)
+        return tuple(
+            Idea(one, *self.effects.carried(parent, one, module)) for one in made if one.key not in self._tested
+        )
 
     def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, str], ...]:
         """Return whose answers to these tasks no writer saw yet, one of each task in turn: (candidate, task)."""
@@ -183,6 +195,7 @@ class State:
             self.front.score(name, self._scores[name])
             self._widen(name)
         for one in outcome.judged:
+            self._note(one, outcome)
             self._judge(one, start)
         self.commits += 1
         return charged
@@ -202,9 +215,21 @@ class State:
             self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))
             self._widen(key)
 
+    def _note(self, one: Judged, outcome: Outcome) -> None:
+        """Keep what a child says of the one sentence by which it differs from its parent."""
+        start, name = outcome.start, one.candidate.key
+        pairs = [
+            (self.ledger.value(name, task), self.ledger.value(start.parent.key, task))
+            for task in dict.fromkeys(task for cell, task, _ in outcome.cells if cell == name)
+        ]
+        both = [mine - theirs for mine, theirs in pairs if mine is not None and theirs is not None]
+        self.effects.note(start.parent, one.candidate, start.module, both)
+
     def _judge(self, one: Judged, start: Start) -> None:
         key = one.candidate.key
         self._closed.setdefault(key, []).extend([self.commits] * (_LOST if one.for_good else 1))
+        if one.for_good:
+            self._tested.add(key)
         if one.accepted and key not in self.accepted:
             parent = start.parent.key if start.parent.key in self.front else None
             self.take_in(one.candidate, parent)
