@@ -262,8 +262,10 @@ class Ledger:
 
 def total_of(usages: Sequence[Usage], seconds: float) -> Usage:
     """Return the sum of what rollouts cost, with the seconds that they took together."""
-    names = [name for name in Usage.model_fields if name != "seconds"]
-    return Usage(seconds=seconds, **{name: sum(getattr(one, name) for one in usages) for name in names})
+    numbers = [name for name, field in Usage.model_fields.items() if field.annotation in (int, float)]
+    sums = {name: sum(getattr(one, name) for one in usages) for name in numbers}
+    troubled = sum((Usage(troubles=one.troubles) for one in usages if one.troubles), Usage())
+    return Usage(**{**sums, "seconds": seconds, "troubles": troubled.troubles})
 
 
 def _why(rollout: Rollout) -> str:
