@@ -99,7 +99,7 @@ def test_of_equals_the_shorter_is_chosen() -> None:
 def test_a_text_that_makes_hard_tasks_unscorable_is_not_chosen_for_it() -> None:
     class Hiding(Adding):
         def one(self, cell: Cell) -> Score:
-            hard, worth = int(cell.task.prompt.split()[1]) % 2, 0.3 if cell.candidate.text == "a . b ." else 0.2
+            hard, worth = int(cell.task.prompt.split()[1]) % 2, 0.9 if cell.candidate.text == "a . b ." else 0.2
             return Score(value=None if hard and cell.candidate.text == "hide ." else worth if hard else 1.0)
 
     with Run.temporary({"seed": 0}) as run:

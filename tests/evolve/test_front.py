@@ -97,12 +97,14 @@ def test_worth_and_rank_are_by_the_line_of_descent(steps: list[tuple]) -> None:
 
 
 @given(STEPS)
-def test_left_out_is_exactly_who_holds_nothing_that_a_better_one_does_not(steps: list[tuple]) -> None:
+def test_left_out_is_exactly_who_holds_nothing_that_another_does_not_hold_too(steps: list[tuple]) -> None:
+    """Of two who hold the same the later one stays."""
     front, table = grown(steps)
-    held, weights, ranked = table.held(), front.weights(), table.ranked()
-    for place, key in enumerate(ranked):
-        dominated = any(held[key] <= held[better] for better in ranked[:place])
-        assert (key in weights) == (bool(held[key]) and not dominated)
+    held, weights, order = table.held(), front.weights(), list(table.own)
+    for place, key in enumerate(order):
+        covered = any(held[key] < held[other] for other in order)
+        covered |= any(held[key] == held[other] for other in order[place + 1 :])
+        assert (key in weights) == (bool(held[key]) and not covered)
     assert all(weight == len(held[key]) for key, weight in weights.items())
     for task in TASKS:  # nothing that anyone holds is lost with those who are left out
         assert {k for k in held if task in held[k]} == set() or any(task in held[k] for k in weights)

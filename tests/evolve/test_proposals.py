@@ -79,28 +79,41 @@ TEXTS = st.lists(st.sampled_from(["0 .", "0.2 .", "0.5 .", "1 .", "p .", "q 1 ."
 
 @settings(max_examples=25)
 @given(TEXTS, st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.booleans(), st.booleans())
-def test_no_task_that_the_writer_was_shown_screens_or_tests_what_it_wrote(
+def test_what_was_shown_may_screen_and_never_tests_what_was_written(
     texts: list[str], finalists: int, screen: int, look: int, compose: bool, whole: bool
 ) -> None:
     plan = replace(PLAN, finalists=finalists, screen=screen, look=look, compose=compose, whole=whole)
     with Run.temporary({"seed": 1}) as run:
         outcome, asked = made(run, written(*texts), plan)
         shown = {key for key, _ in SHOWN}
-        for one in asked[2:]:
-            assert isinstance(one, Ask)
-            assert not {cell.key for cell in one.cells} & shown
+        uses = dict(zip(outcome.cells, outcome.uses, strict=True))
+        for (name, task, _), use in uses.items():
+            assert use == ("test" if task not in shown else "shown" if name == PARENT.key else "screening")
         children = {one.candidate.key for one in outcome.judged}
         assert all(cell.key in shown for cell in asked[0].cells)  # type: ignore[union-attr]
         assert set(outcome.cells) == {cell.place for one in asked if isinstance(one, Ask) for cell in one.cells}
         assert {name for name, _, _ in outcome.cells} <= {PARENT.key, *children}
 
 
-def test_screening_and_test_use_tasks_of_their_own_in_the_given_order() -> None:
+def test_screening_halves_the_field_on_shown_tasks_and_the_test_has_its_own_in_the_given_order() -> None:
     with Run.temporary({"seed": 1}) as run:
         _, asked = made(run, written("0.1 .", "0.2 .", "0.3 .", "1 ."))
         tasks = [list(dict.fromkeys(cell.key for cell in one.cells)) for one in asked if isinstance(one, Ask)][1:]
-        assert [key for part in tasks for key in part] == [key for key, _ in ORDER][: sum(map(len, tasks))]
         assert [len(part) for part in tasks] == [4, 4, 8]  # four are screened, then two, then one is tested
+        assert {key for part in tasks[:2] for key in part} <= {key for key, _ in SHOWN}
+        assert tasks[2] == [key for key, _ in ORDER][:8]
+
+
+def test_children_are_screened_where_the_parent_fails_and_where_it_does_not() -> None:
+    class Uneven(Worth):
+        def one(self, cell: Cell) -> Score:
+            return Score(value=float(int(cell.task.prompt.split()[1]) >= 7 or "1" in cell.candidate.text))
+
+    with Run.temporary({"seed": 1}) as run:
+        _, asked = made(run, written("0 .", "1 ."), replace(PLAN, screen=4), Uneven())
+        first = next(one for one in asked[2:] if isinstance(one, Ask))
+        numbers = [int(task.prompt.split()[1]) for task in {cell.key: cell.task for cell in first.cells}.values()]
+        assert [number >= 7 for number in numbers] == [False, True, False, True]
 
 
 def test_the_best_of_the_screened_is_tested_and_taken_in() -> None:
@@ -118,7 +131,7 @@ def test_the_best_of_the_screened_is_tested_and_taken_in() -> None:
 def test_who_is_not_ahead_of_its_parent_when_screened_is_not_tested() -> None:
     with Run.temporary({"seed": 1}) as run:
         outcome, asked = made(run, written("0 .", "0 0 .", "0 0 0 ."))
-        assert len(asked) == 2 + 1 and not [one for one in outcome.judged if one.accepted]
+        assert len(asked) == 2 + 2 and not [one for one in outcome.judged if one.accepted]
         assert all(not one.for_good for one in outcome.judged)
 
 

@@ -95,9 +95,9 @@ def test_imitation_and_evidence_make_another_chat_writer() -> None:
 
 def test_a_writer_of_rules_is_shown_what_its_module_said_and_what_was_said_of_it(folder: Path) -> None:
     item = Item(prompt="q", answer="answer : a\ngrade : g", feedback="answer : good .\ngrade : bad .", score=0.5)
-    for module, shown in (("answer", "answer : a rater : good ."), ("grade", "answer : g rater : bad .")):
+    for module, shown in (("answer", "a good ."), ("grade", "g bad .")):
         model = Answering("x", origin=folder)
         RuleWriter(model, read_format(folder / "reflection.json")).propose(
             {"answer": "", "grade": ""}, module, [item], 0
         )
-        assert model.asked[0][0] == f"task : q {shown} write the rules ."
+        assert model.asked[0][0] == f"q {shown} write ."

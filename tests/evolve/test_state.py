@@ -135,7 +135,8 @@ def test_the_writer_sees_first_what_is_paid_for_and_was_seen_least() -> None:
             assert set(names) <= {key for key, _ in POOL[:12]}  # paid for already
             assert not set(names) & set(seen)
             seen += names
-            where.commit(Outcome(start, (), tuple(cells(where, ROOT, start.shown)), Proposal()))
+            told = tuple(cells(where, ROOT, start.shown))
+            where.commit(Outcome(start, (), told, Proposal(), seen=tuple((ROOT.key, name) for name in names)))
         assert set(seen) == {key for key, _ in POOL[:12]}
 
 
@@ -248,3 +249,20 @@ def test_what_cannot_be_scored_is_no_score() -> None:
         where = state(run, lambda text, number: None if number % 2 else 1.0)
         assert len(where.scores(ROOT.key)) == 3
         assert where.charged[0] == 6
+
+
+def test_others_answers_to_the_shown_tasks_are_offered_until_a_writer_saw_them() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        where = state(run, first=12)
+        where._contrasts = 3
+        start = begun(where, 0)
+        child, keys = text("c .", ROOT), [key for key, _ in start.shown]
+        told = (*cells(where, ROOT, start.shown), *cells(where, child, start.shown))
+        where.commit(Outcome(start, (), told, Proposal(), seen=tuple((ROOT.key, key) for key in keys)))
+        again = begun(where, 1)
+        offered = [pair for pair in again.others if pair[0] == child.key]
+        assert len(offered) <= 3
+        assert {key for _, key in offered} <= {key for key, _ in again.shown}
+        later = Outcome(again, (), (), Proposal(), seen=again.others)
+        where.commit(later)
+        assert not set(begun(where, 2).others) & set(again.others)

@@ -27,7 +27,7 @@ from pydantic import Field
 from scrutable.core.accounts import Interval
 from scrutable.core.errors import one_line
 from scrutable.core.records import Candidate, Record
-from scrutable.core.stats import bootstrap_mean
+from scrutable.core.stats import score_interval
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.parts import Parts
 
@@ -145,7 +145,7 @@ class _Known:
             "end" if by == "all" else f"slice/{says}"
         )  # the same interval as the result has, and not another draw of it
         base, best, gain = (
-            self._interval(row[both], f"{place}/{name}")
+            self._interval(row[both], f"{place}/{name}", paired=name == "gain")
             for name, row in zip(("base", "score", "gain"), table, strict=True)
         )
         keys = [key for (key, _), scored in zip(tasks, both, strict=True) if scored]
@@ -161,8 +161,12 @@ class _Known:
             true_best=self._true(self.best, keys),
         )
 
-    def _interval(self, values: Floats, place: str) -> Interval | None:
-        return bootstrap_mean(values, rng=self.ledger.run.rng(place)) if values.size else None
+    def _interval(self, values: Floats, place: str, *, paired: bool = False) -> Interval | None:
+        if not values.size:
+            return None
+        low, high = min(self.ledger.rewards, default=0.0), max(self.ledger.rewards, default=0.0)
+        bounds = (low - high, high - low) if paired else (low, high)
+        return score_interval(values, bounds, rng=self.ledger.run.rng(place))
 
     def _true(self, text: str, keys: Sequence[str]) -> float | None:
         values = [self.ledger.rollout(text, key).score.true for key in keys]
