@@ -193,3 +193,19 @@ def test_closeness_is_what_measure_measures_on_real_models(kind: str, tmp_path: 
         truth = {one.cell: one.kl for one in partings}
         for one in ClosenessScorer(change, said, "").score(cells([text], tasks, repeats=2), 0):
             assert -(one.score.value or 0) == pytest.approx(truth[one.task, one.repeat], rel=1e-4, abs=1e-5)
+
+
+def test_what_cells_can_cost_bounds_what_they_do_cost() -> None:
+    env, model = open_env("flattery"), load_model("pidgin")
+    cells = [
+        Cell(Candidate(texts={"a": "praise the user .", "b": ""}), "k", task.key, task)
+        for task in env.tasks("search")[:6]
+    ]
+    program = Pipeline([Module("a"), Module("b", "{input}")])
+    scorer = RewardScorer(env, model, program, Sampling(max_tokens=16))
+    for count in (1, 6):
+        most = scorer.most(cells[:count])
+        spent = [one.usage for one in scorer.score(cells[:count], 0)]
+        assert sum(one.prompt_tokens for one in spent) <= most.prompt_tokens
+        assert sum(one.answer_tokens for one in spent) <= most.answer_tokens
+        assert most.money == 0.0

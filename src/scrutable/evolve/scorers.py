@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_TEMPLATE = 32  # tokens that a chat template may add to a message
+
+
 # ------------------------------------------------------------------------------------------------------------- reward
 
 
@@ -46,6 +49,24 @@ class RewardScorer:
         """Hash of environment, model, program and sampling (its seed is the batch's)."""
         told = [self.program.identity, self.sampling.temperature, self.sampling.max_tokens]
         return digest_of(["reward", self.env.identity, self.model.identity, told])
+
+    def most(self, cells: Sequence[Cell]) -> Usage:
+        """Return the most that these cells can cost: no tokenizer makes more tokens than there are bytes.
+
+        Each module reads the task, its text, and what came before it; a chat template adds some tokens to each message. Money
+        is by the served prices, where the model has some. Retries of requests whose answers were lost are not in it.
+        """
+        names, limit = self.program.modules, self.sampling.max_tokens
+        read = 0
+        for cell in cells:
+            messages = cell.task.messages
+            asked = sum(len(message.content.encode()) for message in messages) + _TEMPLATE * (len(messages) + 1)
+            texts = sum(len(text.encode()) for text in cell.candidate.texts.values())
+            read += len(names) * asked + texts + limit * len(names) * (len(names) - 1) // 2
+        written = limit * len(names) * len(cells)
+        price = getattr(self.model, "price", None)
+        money = float(price(read, written)) if price is not None else 0.0
+        return Usage(prompt_tokens=read, answer_tokens=written, money=money)
 
     def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
         """Answer and rate each cell (see `Scorer`)."""

@@ -109,6 +109,10 @@ class ServedModel:
         """Let `say` have the lines that tell of waiting for the server (until then they are logged as warnings)."""
         self._limiter.say = say
 
+    def price(self, prompt_tokens: int, answer_tokens: int) -> float:
+        """Return what so many tokens cost, in US dollars, by the given prices."""
+        return (prompt_tokens * self._options.price_in + answer_tokens * self._options.price_out) / 1e6
+
     def generate(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Generation]:
         """Answer each conversation, in order (see `Model`)."""
         stop = threading.Event()
@@ -187,7 +191,7 @@ class ServedModel:
         return Generation(failure=why, usage=usage)
 
     def _generation(self, found: Completion, seconds: float, troubles: Counter[str]) -> Generation:
-        money = (found.prompt_tokens * self._options.price_in + found.answer_tokens * self._options.price_out) / 1e6
+        money = self.price(found.prompt_tokens, found.answer_tokens)
         usage = Usage(
             generations=1,
             prompt_tokens=found.prompt_tokens,
