@@ -18,6 +18,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_selection:selection",
         "Simulated: false accepts and power of the gate, coverage of the reported score.",
     ),
+    "staleness": (
+        "scrutable.cli.bench_staleness:staleness",
+        "Does it cost rollouts to begin proposals before others have ended?",
+    ),
     "evolve": (
         "scrutable.cli.bench_evolve:evolve",
         "Rollouts until a text earns what RL earns, ours and gepa's.",
