@@ -423,7 +423,7 @@ def test_a_card_that_is_not_there_or_damaged(call: Call) -> None:
 
 TRAIN = ("--steps", "2", "--group", "2", "--tasks-per-step", "2", "--max-tokens", "4", "--validate-every", "1")
 EVOLVE = ("--budget", "150", "--pool", "22", "--keep", "6", "--explore", "3", "--proposals", "2", "--max-tokens", "4")
-EVOLVE += ("--reflect-max-tokens", "8", "--reflections", "1")
+EVOLVE += ("--reflect-max-tokens", "8")
 MEASURE = ("--tasks", "20", "--answers", "1", "--max-tokens", "4", "--unrelated", "1", "--random", "0")
 
 

@@ -100,7 +100,7 @@ def test_planted_runs_and_a_text_fall_into_their_behaviours(call: Call) -> None:
 
 @pytest.mark.medium
 def test_each_seed_has_a_run_of_its_own_and_they_are_compared(call: Call) -> None:
-    words = ("evolve", "flattery", "--seeds", "2", "--seed", "5", "--run", "many", "--budget", "200", "--rounds", "1")
+    words = ("evolve", "flattery", "--seeds", "2", "--seed", "5", "--run", "many", "--budget", "200", "--proposals", "1")
     words += (
         "--pool",
         "8",

@@ -212,8 +212,8 @@ def test_evolve_killed_ten_times_ends_with_the_same_events_and_pays_for_nothing_
 
 READ = """read pidgin ./tuned --env rows.py
 --tokens-tasks 32 --tokens-answers 2 --tokens-batch 16 --tokens-max-tokens 24
---distill-tasks 40 --distill-batch 16 --distill-max-tokens 24 --distill-search-budget 300 --distill-search-rounds 2
---distill-search-pool 16 --distill-search-keep 8 --distill-search-explore 8 --distill-search-reflections 2
+--distill-tasks 40 --distill-batch 16 --distill-max-tokens 24 --distill-search-budget 300 --distill-search-proposals 4
+--distill-search-pool 16 --distill-search-keep 8 --distill-search-explore 8
 --distill-search-width 4 --distill-search-batch 16
 --measure-tasks 16 --measure-answers 2 --measure-batch 16 --measure-max-tokens 24 --measure-unrelated 3
 --measure-random 1 --measure-null-tasks 8 --measure-null-answers 1"""

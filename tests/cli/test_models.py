@@ -103,7 +103,7 @@ def test_measure_of_an_identical_pair_prints_no_share(call: Call, env: str, pair
 
 READ = (
     *("--tokens-tasks", "12", "--tokens-answers", "1", "--tokens-max-tokens", "4", "--distill-tasks", "12"),
-    *("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-rounds", "1"),
+    *("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-proposals", "1"),
     *(f"--measure-{word.removeprefix('--')}" if word.startswith("--") else word for word in MEASURE),
 )
 

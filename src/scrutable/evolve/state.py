@@ -90,7 +90,10 @@ class State:
         return self._orders[parent]
 
     def _shown(self, parent: Candidate, number: int) -> tuple[Keyed, ...]:
-        """Return the tasks whose answers the writer sees: those that are paid for and were seen least, else from the far end."""
+        """Return the tasks whose answers the writer sees: those that are paid for and were seen least, else from the far end.
+
+        Half of them at most are those where most answers of others wait to be seen.
+        """
         if self._apart:
             shown = self.parts.shown
             return tuple(self.run.random(f"proposal/{number}/shown").sample(shown, min(self._explore, len(shown))))
@@ -101,15 +104,13 @@ class State:
         if len(known) < min(self._explore, len(order)):
             known += [pair for pair in order if pair[0] not in have]
         rank = {pair[0]: place for place, pair in enumerate(known)}
-        known.sort(
-            key=lambda pair: (
-                self._seen.get((parent.key, pair[0]), 0),
-                pair[0] not in have,
-                -len(self._unseen.get(pair[0], ())),
-                rank[pair[0]],
-            )
-        )
-        return tuple(known[: self._explore])
+        waiting = [pair for pair in known if pair[0] in have and self._unseen.get(pair[0])] if self._contrasts else []
+        waiting.sort(key=lambda pair: (-len(self._unseen[pair[0]]), rank[pair[0]]))
+        first = waiting[: self._explore // 2]
+        taken = {key for key, _ in first}
+        rest = [pair for pair in known if pair[0] not in taken]
+        rest.sort(key=lambda pair: (self._seen.get((parent.key, pair[0]), 0), pair[0] not in have, rank[pair[0]]))
+        return tuple([*first, *rest][: self._explore])
 
     def _ideas(self, parent: Candidate, module: str) -> tuple[Idea, ...]:
         """Return what is known of single sentences speaks for, with what it says."""
