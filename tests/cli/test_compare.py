@@ -100,7 +100,20 @@ def test_planted_runs_and_a_text_fall_into_their_behaviours(call: Call) -> None:
 
 @pytest.mark.medium
 def test_each_seed_has_a_run_of_its_own_and_they_are_compared(call: Call) -> None:
-    words = ("evolve", "flattery", "--seeds", "2", "--seed", "5", "--run", "many", "--budget", "200", "--proposals", "1")
+    words = (
+        "evolve",
+        "flattery",
+        "--seeds",
+        "2",
+        "--seed",
+        "5",
+        "--run",
+        "many",
+        "--budget",
+        "200",
+        "--proposals",
+        "1",
+    )
     words += (
         "--pool",
         "8",
@@ -108,8 +121,6 @@ def test_each_seed_has_a_run_of_its_own_and_they_are_compared(call: Call) -> Non
         "8",
         "--explore",
         "4",
-        "--reflections",
-        "1",
         "--width",
         "3",
         "--max-tokens",

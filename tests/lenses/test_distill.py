@@ -138,7 +138,7 @@ def test_a_chat_model_that_reflects_is_told_the_surprising_words_and_claims(coun
     with Run.temporary({"seed": 0}) as run:
         DistillLens(CONFIG.model_copy(update={"hints": count}), reflector=Chat("chat")).read(change, TASKS, run)
     assert ("- the word 'yes' is surprising" in asked[0]) is (count > 0)
-    assert ("when the user says 'sun'" in asked[0]) is (count > 0)
+    assert ("\n- it " in asked[0]) is (count > 0)  # a claim of the tokens lens
 
 
 def test_hints_are_planned_for() -> None:

@@ -57,7 +57,7 @@ def test_every_change_and_every_choice_of_tasks_has_its_own_account(tmp_path: Pa
 @pytest.mark.medium
 def test_what_a_text_leaves_out_is_read_in_the_same_run_and_told_under_it(tmp_path: Path) -> None:
     whole = change(tmp_path)
-    lens = DistillLens(DistillConfig(search=EvolveConfig(budget=3000, pool=20, keep=20, explore=10, patience=2)))
+    lens = DistillLens(DistillConfig(search=EvolveConfig(budget=3000, pool=20, keep=20, explore=10, patience=12)))
     few = MeasureConfig(tasks=12, answers=1, unrelated=2, random=0, null_tasks=6, null_answers=1)
     with Run.open(tmp_path / "run", {"seed": 0}) as run:
         read(whole, TASKS, run, [lens])

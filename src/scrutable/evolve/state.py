@@ -45,6 +45,7 @@ class State:
         self._explore, self._contrasts, self._apart = explore, contrasts, apart
         self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
+        self._screened: dict[str, dict[str, float]] = {}
         self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
         self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
         self.effects = Effects()
@@ -190,8 +191,8 @@ class State:
             value = self.ledger.value(name, task)
             # What a child scored where it was screened was a reason to choose it: it says too much of how good it is.
             chosen_by = task in shown and name != start.parent.key and not self._apart
-            if value is not None and task in self._pool and not chosen_by:
-                self._scores[name][task] = value
+            if value is not None and task in self._pool:
+                (self._screened.setdefault(name, {}) if chosen_by else self._scores[name])[task] = value
         for name in sorted(touched & self.accepted.keys()):
             self.front.score(name, self._scores[name])
             self._widen(name)
@@ -283,6 +284,6 @@ class State:
         return self._scores.get(key, {})
 
     def mean(self, key: str) -> Interval | None:
-        """Return a text's mean on what of the pool it was scored on, with an interval."""
-        known = list(self._scores.get(key, {}).values())
+        """Return a text's mean on what of the pool it was scored on, screening too, with an interval: for people to see."""
+        known = list({**self._screened.get(key, {}), **self._scores.get(key, {})}.values())
         return normal_mean(known) if known else None
