@@ -44,4 +44,3 @@ def test_ideas_are_what_helped_and_is_not_there_and_what_harmed_and_is() -> None
     ideas = effects.ideas(text("c . b ."), "text", 5)
     assert [(one.text, one.origin) for one in ideas] == [("c . b . a .", "sentence"), ("b .", "removal")]
     assert len(effects.ideas(text("c . b ."), "text", 1)) == 1
-    assert effects.ideas(text(""), "other", 5) == []

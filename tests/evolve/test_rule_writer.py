@@ -20,7 +20,7 @@ MANY = [Item(prompt=f"p{i}", answer=f"a{i}", score=float(i >= 8), feedback=".") 
 
 
 def propose(model: Answering, items: list[Item] = ITEMS, seed: int = 0, **config: int) -> Proposal:
-    return RuleWriter(model, FORM, ReflectConfig(**config)).propose({"text": ""}, "text", items, seed)
+    return RuleWriter(model, FORM, ReflectConfig(**{"samples": 8, **config})).propose({"text": ""}, "text", items, seed)
 
 
 def shown(model: Answering) -> list[list[str]]:
@@ -157,3 +157,10 @@ def test_a_text_without_its_mark_is_a_failure() -> None:
 
 def test_a_folder_is_not_needed(tmp_path: Path) -> None:
     assert RuleWriter(Answering("a .", origin=tmp_path), FORM).shown == "good ."
+
+
+def test_it_tells_which_of_the_answers_were_shown() -> None:
+    model = Answering("a .")
+    found = propose(model, MANY)
+    assert found.shown is not None
+    assert {MANY[place].prompt for place in found.shown} == {task for tasks in shown(model) for task in tasks}
