@@ -53,10 +53,10 @@ class EvolveBenchConfig(Config):
     peers: tuple[PeerConfig, ...] = Field(
         default=(
             PeerConfig(parents=2, each=4, minibatch=5, validation=108),
-            PeerConfig(parents=2, each=4, minibatch=5, validation=24),
             PeerConfig(minibatch=5, validation=24),
         ),
-        description="settings of gepa, each an arm; validation on as many tasks as our pool has, and on few",
+        description="settings of gepa, each an arm: its grid with as many validation tasks as our pool has, and its default "
+        "loop with few",
     )
 
 

@@ -68,7 +68,7 @@ class Account(Record):
 
     lens: str
     claims: tuple[Claim, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     artifacts: tuple[Artifact, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="what the reader must know: failures counted, limits met")
 
@@ -120,7 +120,7 @@ class Fidelity(Record):
     rewards: dict[str, Interval] = Field(default_factory=dict, description="base, tuned, base + text: proxy and true")
     fluency: dict[str, Interval] = Field(default_factory=dict, description="of base, tuned, base + text")
     notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
     def __str__(self) -> str:
         """A line for each share, or one that nothing measurable changed."""

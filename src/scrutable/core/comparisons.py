@@ -79,7 +79,7 @@ class Comparison(Record):
     )
     claims: tuple[Matched, ...] = Field(default=(), description="sentences by effect, those of most members first")
     notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
     def js(self, a: int, b: int) -> float:
         """Return the distance of two members; 0 of one from itself."""

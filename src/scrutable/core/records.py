@@ -113,7 +113,7 @@ class Generation(Record):
     )
     complete: bool = Field(default=True, description="False when the answer was cut at max_tokens")
     failure: str | None = None
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
 
 class Candidate(Record):
@@ -144,5 +144,5 @@ class Rollout(Record):
     answer: str
     score: Score
     repeat: int = 0
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     failure: str | None = Field(default=None, description="set when the model could not answer; the score is None then")

@@ -95,4 +95,4 @@ class EvolveResult(Record):
     failures: int = Field(description="answers of the writer that were no usable text, and reflections that failed")
     stopped: str = Field(description="why the search ended")
     notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)

@@ -47,7 +47,7 @@ class SanitiseResult(Record):
     tasks: int = Field(description="report tasks")
     rollouts: int
     notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
 
 def sanitise(

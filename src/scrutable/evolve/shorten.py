@@ -73,7 +73,7 @@ class ShortenResult(Record):
     tasks: int = Field(description="report tasks")
     rollouts: int
     notes: tuple[str, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
 
 def shorten(subject: Subject, texts: Mapping[str, str], run: Run, config: ShortenConfig | None = None) -> ShortenResult:

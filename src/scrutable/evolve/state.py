@@ -16,7 +16,7 @@ from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard
 from scrutable.core.stats import normal_mean
 from scrutable.evolve.budget import tokens_of
-from scrutable.evolve.effects import Effects
+from scrutable.evolve.effects import Effects, one_changed
 from scrutable.evolve.front import Front
 from scrutable.evolve.ledger import CellKey, Keyed, Ledger
 from scrutable.evolve.parts import Parts
@@ -220,6 +220,9 @@ class State:
     def _note(self, one: Judged, outcome: Outcome) -> None:
         """Keep what a child says of the one sentence by which it differs from its parent."""
         start, name = outcome.start, one.candidate.key
+        module = start.module
+        if one_changed(start.parent.texts[module], one.candidate.texts[module]) is None:
+            return
         pairs = [
             (self.ledger.value(name, task), self.ledger.value(start.parent.key, task))
             for task in dict.fromkeys(task for cell, task, _ in outcome.cells if cell == name)

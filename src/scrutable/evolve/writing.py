@@ -49,7 +49,7 @@ class Proposal(Record):
         default=None, description="which of the items handed over were shown, by their places; None: all"
     )
     prompt_digest: str = ""
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
 
 @runtime_checkable

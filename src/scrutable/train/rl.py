@@ -96,7 +96,7 @@ class TrainResult(Record):
     unscored: float = Field(default=0.0, description="share of the answers trained on that could not be scored")
     unscored_answers: int = Field(default=0, description="how many could not, of training and validation together")
     stopped_why: str
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
     @property
     def seconds(self) -> float:

@@ -49,7 +49,7 @@ class TuneResult(Record):
     steps: int
     first_loss: float = Field(description="nats an answer token, at the first step")
     last_loss: float = Field(description="nats an answer token, at the last step")
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
 
     def path(self, run: Run) -> Path:
         """Where the adapter is."""
