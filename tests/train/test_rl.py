@@ -19,7 +19,8 @@ from scrutable.core.records import Sampling, Score, Split, Task
 from scrutable.envs.builtin import BuiltinEnv, parses
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
-from scrutable.train.rl import TrainConfig, Validation, _Validations, rose, train, verdict
+from scrutable.train.rl import TrainConfig, train
+from scrutable.train.validations import Validation, Validations, rose, verdict
 
 medium = pytest.mark.medium
 
@@ -61,9 +62,9 @@ def test_the_order_of_the_rows_does_not_choose_what_validates() -> None:
 
     env, config = Sorted(), QUICK.model_copy(update={"validation_tasks": 8})
     with Run.temporary() as run:
-        first = [task.prompt for task in _Validations(env, run, config).tasks]
+        first = [task.prompt for task in Validations(env, run, config).tasks]
         env.calls = 1
-        assert [task.prompt for task in _Validations(env, run, config).tasks] == first
+        assert [task.prompt for task in Validations(env, run, config).tasks] == first
     colours = {prompt.split()[3] for prompt in first}
     assert colours == {"blue", "green", "red"}
 
