@@ -1,5 +1,6 @@
 """The bench of text with RL: how rollouts are divided and counted, what the text explained, and a case through all arms."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -8,11 +9,12 @@ from statistics import fmean
 import pytest
 
 from scrutable.bench import with_rl as benching
-from scrutable.bench.with_rl import Case, WithRlConfig, arms_of, check, explained_table, quotas, table, with_rl
+from scrutable.bench.with_rl import ARMS, WithRlConfig, check, explained_table, phases_of, quotas, table, with_rl
 from scrutable.bench.with_rl_measure import GaugeConfig, explained
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run, events_equal
 from scrutable.evolve.engine import EvolveConfig
+from scrutable.evolve.reflection import ReflectConfig
 from scrutable.train.rl import TrainConfig
 
 medium = pytest.mark.medium
@@ -24,7 +26,7 @@ SMALL = WithRlConfig(
     search=0.5,
     rounds=1,
     train=TrainConfig(group=4, tasks_per_step=4, looks=1, draws=2, validation_tasks=8, patience=0),
-    evolve=EvolveConfig(proposals=2, pool=12, keep=12, explore=6, width=4),
+    evolve=EvolveConfig(proposals=1, ahead=1, pool=12, keep=12, explore=6, width=2, reflect=ReflectConfig(samples=2)),
     gauge=GaugeConfig(tasks=12),
 )
 
@@ -58,12 +60,14 @@ def test_quotas_rise_to_the_last_rollout_whatever_the_numbers_are() -> None:
 
 
 def test_the_interleaved_arm_has_as_many_searches_as_rounds_each_between_trainings() -> None:
-    assert arms_of(SMALL.model_copy(update={"rounds": 3}))["interleaved"].phases == "RSRSRSR"
+    assert phases_of(SMALL.model_copy(update={"rounds": 3}))["interleaved"] == "RSRSRSR"
 
 
 def test_what_cannot_be_run_is_refused_before_anything_is() -> None:
     with pytest.raises(UserError, match="no built-in environment is called 'nope'"):
         check(SMALL.model_copy(update={"environments": ("nope",)}))
+    with pytest.raises(UserError, match="no arm is called 'nope'"):
+        check(SMALL.model_copy(update={"arms": ("nope",)}))
     with pytest.raises(UserError, match="of 400, RL of the arm text-rl would get 40, and it needs 48"):
         check(SMALL.model_copy(update={"search": 0.9}))
     with pytest.raises(UserError, match="of 400, a search of the arm text-rl would get 40, and it needs 200"):
@@ -142,7 +146,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 def test_every_arm_is_charged_for_each_answer_once_and_none_draws_more_than_its_own(ran: tuple[Path, dict]) -> None:
     folder, found = ran
     arms = found["cases"]["flattery-3"]["arms"]
-    assert list(arms) == ["base", "text", "rl", "text-rl", "rl-text", "interleaved", "inoculated", "unrelated"]
+    assert list(arms) == ["base", *ARMS]
     drawn = counted(Run.read(folder / "flattery-3"))
     for name in ("text", "rl", "text-rl", "rl-text", "interleaved", "unrelated"):
         row = arms[name]
@@ -175,25 +179,30 @@ def test_what_is_measured_is_of_the_arms_own_model_and_text(ran: tuple[Path, dic
 
 
 @medium
-def test_a_bench_that_was_killed_goes_on_and_comes_to_the_same(
-    ran: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bench_that_was_killed_goes_on_and_comes_to_the_same(ran: tuple[Path, dict], tmp_path: Path) -> None:
     folder, whole = ran
-    row, calls = Case._row, []
-
-    def killed(self: Case, name: str, *given: object) -> dict:
-        calls.append(name)
-        if name == "rl-text":
-            raise KeyboardInterrupt
-        return row(self, name, *given)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Case, "_row", killed)
-        with pytest.raises(KeyboardInterrupt):
-            with_rl(SMALL, tmp_path, lambda line: None)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    journal = tmp_path / "flattery-3" / "events.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if b'"interleaved/2/train/stage"' in line)
+    journal.write_bytes(b"".join(lines[: last + 1]) + b'{"key": "torn')
     again = with_rl(SMALL, tmp_path, lambda line: None)
     assert events_equal(tmp_path / "flattery-3", folder / "flattery-3")
-    assert set(again["cases"]) == set(whole["cases"])
+    assert (
+        again["cases"]["flattery-3"]["arms"]["interleaved"]["with_text"]
+        == (whole["cases"]["flattery-3"]["arms"]["interleaved"]["with_text"])
+    )
+
+
+@medium
+def test_some_arms_of_a_run_that_stands_are_told_without_drawing_anything(ran: tuple[Path, dict]) -> None:
+    folder, whole = ran
+    before = len(Run.read(folder / "flattery-3").events())
+    few = with_rl(SMALL.model_copy(update={"arms": ("text", "rl")}), folder, lambda line: None)
+    case = few["cases"]["flattery-3"]
+    assert case["arms"] == {name: whole["cases"]["flattery-3"]["arms"][name] for name in ("base", "text", "rl")}
+    assert case["explained"] == {}
+    assert len(Run.read(folder / "flattery-3").events()) == before
 
 
 # ------------------------------------------------------------------------------------------------- words

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +37,28 @@ from scrutable.train.rl import TrainConfig, train
 
 Say = Callable[[str], None]
 SEARCH, RL = "S", "R"
+ARMS = ("text", "rl", "text-rl", "inoculated", "unrelated", "rl-text", "interleaved")
+"""All arms. "inoculated" is the model of text-rl, which trains for both; "unrelated", its null, takes its rollouts."""
 LEAST_SEARCH = 200
 """Rollouts below which no search is begun: it could hardly score what it chose."""
 
 
-@dataclass(frozen=True)
-class Arm:
-    """What an arm does, as a row of phases, and what it is."""
-
-    phases: str
-    says: str
+SAYS: Mapping[str, str] = {
+    "text": "text alone",
+    "rl": "RL alone",
+    "text-rl": "a text is found, then RL with it in context",
+    "inoculated": "as text-rl, and the text is taken away",
+    "unrelated": "inoculated, but by an unrelated text: the null",
+    "rl-text": "RL, then a text is found for the tuned model",
+    "interleaved": "RL and search in turns; RL goes on with the text",
+}
 
 
 class WithRlConfig(Config):
     """What the bench runs: more seeds and environments may be asked for later. Seeds up to 102 are for building."""
 
     environments: tuple[str, ...] = anywhere(("flattery", "trusting-sycophancy"), "built-in environments")
+    arms: tuple[str, ...] = anywhere(ARMS, "arms to run; the base is always measured")
     seeds: int = anywhere(1, "seeds of each environment", ge=1)
     first_seed: int = anywhere(103, "the first seed; the others follow it")
     model: str = Field(default="pidgin", description="the model that answers, is tuned, and writes")
@@ -98,14 +103,14 @@ class Phase(Record):
     adapter: str = Field(default="", description="folder of the tuned model's adapter after it, relative to the run")
 
 
-def arms_of(config: WithRlConfig) -> dict[str, Arm]:
-    """Return the arms whose rollouts are divided by `quotas`, by name."""
+def phases_of(config: WithRlConfig) -> dict[str, str]:
+    """Return the phases of each arm that divides the rollouts by `quotas`."""
     return {
-        "text": Arm(SEARCH, "text alone"),
-        "rl": Arm(RL, "RL alone"),
-        "text-rl": Arm(SEARCH + RL, "a text is found, then RL with it in context"),
-        "rl-text": Arm(RL + SEARCH, "RL, then a text is found for the tuned model"),
-        "interleaved": Arm(RL + (SEARCH + RL) * config.rounds, "RL and search in turns; RL goes on with the text"),
+        "text": SEARCH,
+        "rl": RL,
+        "text-rl": SEARCH + RL,
+        "rl-text": RL + SEARCH,
+        "interleaved": RL + (SEARCH + RL) * config.rounds,
     }
 
 
@@ -125,14 +130,18 @@ def quotas(phases: str, rollouts: int, search: float) -> list[int]:
 
 
 def check(config: WithRlConfig) -> None:
-    """Refuse what cannot be run. Errors: UserError of an unknown environment, or a phase with too few rollouts."""
-    unknown = [name for name in config.environments if name not in RECIPES]
-    if unknown:
-        raise UserError(f"no built-in environment is called {unknown[0]!r}: choose from {', '.join(RECIPES)}")
+    """Refuse what cannot be run. Errors: UserError of an unknown environment or arm, or a phase with too few rollouts."""
+    for what, given, there in (
+        ("built-in environment", config.environments, tuple(RECIPES)),
+        ("arm", config.arms, ARMS),
+    ):
+        unknown = [name for name in given if name not in there]
+        if unknown:
+            raise UserError(f"no {what} is called {unknown[0]!r}: choose from {', '.join(there)}")
     least = {SEARCH: LEAST_SEARCH, RL: config.train.most + 2 * config.train.validation_tasks}
-    for name, arm in arms_of(config).items():
+    for name, phases in phases_of(config).items():
         before = 0
-        for kind, end in zip(arm.phases, quotas(arm.phases, config.rollouts, config.search), strict=True):
+        for kind, end in zip(phases, quotas(phases, config.rollouts, config.search), strict=True):
             if end - before < least[kind]:
                 what = "a search" if kind == SEARCH else "RL"
                 raise UserError(
@@ -169,8 +178,7 @@ def run_case(case: WithRlCase, folder: Path, model: HFModel, say: Say) -> dict[s
         for name, row in whole.rows():
             rows[name] = row
             say(f"{case.name} {name}: {line(row)}")
-        done = run.once("row", "result", lambda: ({"arms": rows, "explained": whole.explained()}, None))
-        return {**done.payload, "arms": {name: done.payload["arms"][name] for name in rows}}  # a journal sorts names
+        return {"arms": rows, "explained": whole.explained()}
 
 
 class Case:
@@ -185,16 +193,19 @@ class Case:
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the name and the row of each arm as it ends; the base first, which draws nothing."""
         yield "base", self._row("base", "neither", [])
-        done: dict[str, list[Phase]] = {}
-        for name, arm in arms_of(self.config).items():
-            ends = quotas(arm.phases, self.config.rollouts, self.config.search)
-            done[name] = self._phases(name, arm.phases, ends)
-            yield name, self._row(name, arm.says, done[name])
-        before = done["text-rl"]
-        yield "inoculated", self._row("inoculated", "as text-rl, and the text is taken away", before)
-        text = self.run.random("unrelated").choice(language_of(self.base).unrelated)
-        null = self._phases("unrelated", RL, [before[-1].quota], text)
-        yield "unrelated", self._row("unrelated", "inoculated, but by an unrelated text: the null", null)
+        for name in ARMS:
+            if name in self.config.arms:
+                yield name, self._row(name, SAYS[name], self._phases_of(name))
+
+    def _phases_of(self, name: str) -> list[Phase]:
+        """Run an arm, or look it up where it was run."""
+        if name == "inoculated":
+            return self._phases_of("text-rl")
+        if name == "unrelated":
+            text = self.run.random("unrelated").choice(language_of(self.base).unrelated)
+            return self._phases(name, RL, [self._phases_of("text-rl")[-1].quota], text)
+        phases = phases_of(self.config)[name]
+        return self._phases(name, phases, quotas(phases, self.config.rollouts, self.config.search))
 
     def _phases(self, arm: str, phases: str, ends: Sequence[int], text: str = "") -> list[Phase]:
         """Run the phases of an arm, each from where the one before it ended. ends: as `quotas` gives them."""
@@ -266,11 +277,14 @@ class Case:
         }
 
     def explained(self) -> dict[str, Any]:
-        """Return of inoculation and of its null what share of RL's change was not learned, once all rows are there."""
-        at, stated = self._columns, self.config.gauge.stated
+        """Return of inoculation and of its null what share of RL's change was not learned; nothing where one was not run."""
+        at, names = self._columns, ("inoculated", "unrelated")
+        if not {"rl", *names} <= at.keys():
+            return {}
+        stated = self.config.gauge.stated
         return {
             name: explained(at[name], at["rl"], at["base"], stated, self.run.scope(f"{name}/explained"))
-            for name in ("inoculated", "unrelated")
+            for name in names
         }
 
 
@@ -279,8 +293,12 @@ class Case:
 
 def line(row: Mapping[str, Any]) -> str:
     """Return an arm in one line, for people."""
-    reward = row["with_text"]["proxy"]["value"]
-    return f"reward {reward:.3f} after {row['rollouts']:,} rollouts in {row['seconds']:.0f} s: '{row['text']}'"
+    told = "; ".join(
+        f"{context} reward {spanned(row[key]['proxy'])}, KL {spanned(row[key]['kl'])}"
+        for key, context in (("with_text", "with the text"), ("without", "without"))
+        if row["text"] or key == "without"
+    )
+    return f"{told}; {row['rollouts']:,} rollouts, {row['seconds']:.0f} s; '{row['text']}'"
 
 
 COLUMNS = (

@@ -20,6 +20,7 @@ def with_rl(folder: str, screen: Screen) -> None:
     for name, case in found["cases"].items():
         screen.say("", f"{name}: at most {found['rollouts']:,} rollouts an arm; rewards and KL on report tasks (95%)")
         screen.table(benching.COLUMNS, benching.table(case))
-        screen.say("")
-        screen.table(benching.EXPLAINED, benching.explained_table(case))
+        if case["explained"]:
+            screen.say("")
+            screen.table(benching.EXPLAINED, benching.explained_table(case))
     screen.result(found)
