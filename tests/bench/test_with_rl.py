@@ -22,7 +22,7 @@ medium = pytest.mark.medium
 SMALL = WithRlConfig(
     environments=("flattery",),
     first_seed=3,
-    rollouts=400,
+    rollouts=240,
     search=0.5,
     rounds=1,
     train=TrainConfig(group=4, tasks_per_step=4, looks=1, draws=2, validation_tasks=8, patience=0),
@@ -68,9 +68,9 @@ def test_what_cannot_be_run_is_refused_before_anything_is() -> None:
         check(SMALL.model_copy(update={"environments": ("nope",)}))
     with pytest.raises(UserError, match="no arm is called 'nope'"):
         check(SMALL.model_copy(update={"arms": ("nope",)}))
-    with pytest.raises(UserError, match="of 400, RL of the arm text-rl would get 40, and it needs 48"):
+    with pytest.raises(UserError, match="of 240, RL of the arm text-rl would get 24, and it needs 48"):
         check(SMALL.model_copy(update={"search": 0.9}))
-    with pytest.raises(UserError, match="of 400, a search of the arm text-rl would get 40, and it needs 200"):
+    with pytest.raises(UserError, match="of 240, a search of the arm text-rl would get 24, and it needs 100"):
         check(SMALL.model_copy(update={"search": 0.1}))
 
 
@@ -150,16 +150,16 @@ def test_every_arm_is_charged_for_each_answer_once_and_none_draws_more_than_its_
     drawn = counted(Run.read(folder / "flattery-3"))
     for name in ("text", "rl", "text-rl", "rl-text", "interleaved", "unrelated"):
         row = arms[name]
-        assert row["rollouts"] == row["search"] + row["training"] == drawn[name] <= 400, name
+        assert row["rollouts"] == row["search"] + row["training"] == drawn[name] <= 240, name
     assert arms["inoculated"]["rollouts"] == arms["text-rl"]["rollouts"]
     assert arms["unrelated"]["rollouts"] <= arms["text-rl"]["phases"][1]["quota"]
-    assert 400 - arms["rl"]["rollouts"] < 32 + 8  # no whole step is left
+    assert 240 - arms["rl"]["rollouts"] < 32 + 8  # no whole step is left
 
 
 @medium
 def test_what_a_phase_leaves_goes_to_the_next(ran: tuple[Path, dict]) -> None:
     _, found = ran
-    for name, ends in (("text-rl", [200, 400]), ("rl-text", [200, 400]), ("interleaved", [100, 300, 400])):
+    for name, ends in (("text-rl", [120, 240]), ("rl-text", [120, 240]), ("interleaved", [60, 180, 240])):
         before = 0
         for phase, end in zip(found["cases"]["flattery-3"]["arms"][name]["phases"], ends, strict=True):
             assert phase["quota"] == end - before

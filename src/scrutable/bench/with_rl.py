@@ -39,8 +39,8 @@ Say = Callable[[str], None]
 SEARCH, RL = "S", "R"
 ARMS = ("text", "rl", "text-rl", "inoculated", "unrelated", "rl-text", "interleaved")
 """All arms. "inoculated" is the model of text-rl, which trains for both; "unrelated", its null, takes its rollouts."""
-LEAST_SEARCH = 200
-"""Rollouts below which no search is begun: it could hardly score what it chose."""
+LEAST_SEARCH = 100
+"""The smallest budget of a search (`EvolveConfig`)."""
 
 
 SAYS: Mapping[str, str] = {
