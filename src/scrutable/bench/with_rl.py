@@ -259,8 +259,8 @@ class Case:
         """Measure what an arm came to, with its text in context and without."""
         text, adapter = (phases[-1].text, phases[-1].adapter) if phases else ("", "")
         model = self._tuned(adapter)
-        with_text = self.gauge.columns(Speaker(model, text))
-        without = self._columns[name] = self.gauge.columns(Speaker(model))
+        given, bare = Speaker(model, text), Speaker(model)
+        without = self._columns[name] = self.gauge.columns(bare)
         of = {kind: sum(one.rollouts for one in phases if one.kind == kind) for kind in (SEARCH, RL)}
         return {
             "says": says,
@@ -271,8 +271,8 @@ class Case:
             "reflections": sum(one.reflections for one in phases),
             "seconds": sum(one.seconds for one in phases),
             "text": text,
-            "with_text": told(with_text, self.run.scope(f"{name}/with")),
-            "without": told(without, self.run.scope(f"{name}/without")),
+            "with_text": told(self.gauge.columns(given), self.run.scope(given.identity)),
+            "without": told(without, self.run.scope(bare.identity)),
             "phases": [one.model_dump(mode="json") for one in phases],
         }
 
