@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from tests.tiny import tiny_adapter, tiny_model
 from tests.train.words import Words, share
 
@@ -19,7 +20,8 @@ from scrutable.core.records import Sampling, Score, Split, Task
 from scrutable.envs.builtin import BuiltinEnv, parses
 from scrutable.models.hf import load_model
 from scrutable.models.replay import ScriptedModel
-from scrutable.train.rl import TrainConfig, Validation, _Validations, rose, train, verdict
+from scrutable.train.rl import TrainConfig, train
+from scrutable.train.validations import Validation, Validations, rose, verdict
 
 medium = pytest.mark.medium
 
@@ -61,9 +63,9 @@ def test_the_order_of_the_rows_does_not_choose_what_validates() -> None:
 
     env, config = Sorted(), QUICK.model_copy(update={"validation_tasks": 8})
     with Run.temporary() as run:
-        first = [task.prompt for task in _Validations(env, run, config).tasks]
+        first = [task.prompt for task in Validations(env, run, config).tasks]
         env.calls = 1
-        assert [task.prompt for task in _Validations(env, run, config).tasks] == first
+        assert [task.prompt for task in Validations(env, run, config).tasks] == first
     colours = {prompt.split()[3] for prompt in first}
     assert colours == {"blue", "green", "red"}
 
@@ -275,6 +277,34 @@ def test_an_environment_without_reward_is_refused(folder) -> None:
 def test_an_adapter_is_not_trained_on_top_of(folder, tmp_path) -> None:
     with Run.temporary() as run, pytest.raises(UserError, match="adapter already"):
         train(Words(), load_model(tiny_adapter(folder, tmp_path / "a")), run)
+
+
+@medium
+def test_a_training_goes_on_from_an_adapter_and_its_kl_is_still_to_the_base(folder, tmp_path) -> None:
+    base = load_model(folder)
+    still = SHORT.model_copy(update={"learning_rate": 1e-12})
+    with Run.open(tmp_path / "first", SHORT) as run:
+        first = train(Words(), base, run, SHORT).path(run)
+    with Run.open(tmp_path / "second", still) as run:
+        second = train(Words(), base, run, still, start=first)
+        before, after = (load_file(place / "adapter_model.safetensors") for place in (first, second.path(run)))
+        validation = run.get("train/validation/00000")
+        kl = [event.payload["kl"] for event in run.events("step")]
+        with pytest.raises(UserError, match="holds a training with another start"):
+            train(Words(), base, run, still)
+    assert before.keys() == after.keys()
+    assert any(values.abs().max() > 0 for name, values in before.items() if "lora_B" in name)
+    for name, values in before.items():
+        np.testing.assert_allclose(after[name], values, atol=1e-9)
+    assert validation is not None
+    assert validation.payload["adapter"] is None
+    assert min(kl) > 1e-4  # a fresh adapter's would be 0
+
+
+def test_an_adapter_of_another_recipe_is_not_gone_on_from(folder, tmp_path) -> None:
+    other = tiny_adapter(folder, tmp_path / "a")
+    with Run.temporary() as run, pytest.raises(UserError, match=r"of another recipe.*its r is 4 and not 8"):
+        train(Words(), load_model(folder), run, SHORT, start=other)
 
 
 def test_a_reward_that_scores_nothing_is_named_and_may_be_mended(folder) -> None:

@@ -99,6 +99,8 @@ def evolve_bench(config: EvolveBenchConfig, rl: Mapping[str, float], folder: Pat
 def rl_of(files: Sequence[Path]) -> dict[str, float]:
     """Return what RL earns by environment, from the figures of `rl-to-text` and `hard-environments` (means over seeds).
 
+    Where RL learned nothing (no more than the base earns), it is what the true texts earn.
+
     Errors: UserError where a file is no such figures.
     """
     found: dict[str, list[float]] = {}
@@ -108,7 +110,10 @@ def rl_of(files: Sequence[Path]) -> dict[str, float]:
             for name, row in told.get("cases", {}).items():
                 found.setdefault(name.rpartition("-")[0], []).append(float(row["rl_reward"]))
             for name, row in told.get("environments", {}).items():
-                found.setdefault(name, []).append(float(row["arms"]["rl"]["proxy"]["value"]))
+                arms = {arm: row["arms"][arm]["proxy"] for arm in ("rl", "base", "true_text")}
+                # Where RL learned nothing, what it earns is no target: then it is what the true texts earn.
+                learned = float(arms["rl"]["value"]) > float(arms["base"]["high"])
+                found.setdefault(name, []).append(float(arms["rl" if learned else "true_text"]["value"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} holds no figures of RL ({error!r:.80}): run bench hard-environments") from error
     return {name: fmean(values) for name, values in found.items()}

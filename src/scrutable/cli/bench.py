@@ -32,7 +32,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
     ),
     "hard-environments": (
         "scrutable.cli.bench_hard_environments:hard_environments",
-        "the environments that tell searches apart: what is there to earn, and what does RL?",
+        "The environments that tell searches apart: what is there to earn, and what does RL?",
     ),
     "worth": (
         "scrutable.cli.bench_worth:worth",
@@ -41,6 +41,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
     "compare": (
         "scrutable.cli.bench_compare:compare",
         "Planted runs are compared; are the behaviours told apart, and no more of them?",
+    ),
+    "with-rl": (
+        "scrutable.cli.bench_with_rl:with_rl",
+        "Text and RL, alone and together, from the same number of rollouts; what is left for RL to learn?",
     ),
 }
 

@@ -61,18 +61,20 @@ def estimate(env: Environment, model: Model, config: TrainConfig | None = None) 
         if not pairs:
             raise UserError(f"{base.name} could not answer a task of {env.name}: {made[0].failure}")
         learning, held = _learn_once(base, pairs, config)
-    validations = 1 + -(-config.steps // config.validate_every)
-    checked = validations * min(config.validation_tasks, len(env.tasks("keep")))
-    passes = config.steps * config.answers * (2 if config.beta else 1)
-    answers = config.steps * config.answers * config.looks * config.draws + checked
+    steps, each = config.steps, min(config.validation_tasks, len(env.tasks("keep")))
+    if config.rollouts is not None:
+        steps = max(1, min(steps, (config.rollouts - 2 * each) // config.most))
+    checked = each * (1 + -(-steps // config.validate_every))
+    passes = steps * config.answers * (2 if config.beta else 1)
+    answers = steps * config.most + checked
     share = len(asked) / config.answers  # fewer tasks than a step takes
     step = (generation * config.looks * config.draws + learning * (1 + _REFERENCE * bool(config.beta))) / share
     return TrainEstimate(
-        steps=config.steps,
+        steps=steps,
         answers=answers,
         answer_tokens=round(answers * sum(len(answer) for _, answer in pairs) / len(pairs)),
         forward_passes=passes,
-        seconds=_IMPORTS + config.steps * step + checked * generation / len(asked),
+        seconds=_IMPORTS + steps * step + checked * generation / len(asked),
         memory=held,
     )
 

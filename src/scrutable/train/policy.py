@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scrutable.core.errors import UserError
 from scrutable.models.hf import HFModel
+from scrutable.models.source import ADAPTER_WEIGHTS, read_json
 from scrutable.train.lora import base_name, is_small
 
 
@@ -111,3 +113,24 @@ def save_adapter(tuned: Any, place: Path, base: str) -> None:
         config.target_modules = sorted(config.target_modules)
     tuned.save_pretrained(place, safe_serialization=True, save_embedding_layers=False)
     (place / "README.md").unlink(missing_ok=True)
+
+
+def put_weights(tuned: Any, folder: Path) -> None:
+    """Give a PeftModel's adapter the weights of the adapter in `folder`, which must be of the same recipe.
+
+    Errors: UserError when it is of another rank, scale or place.
+    """
+    import torch
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    held, here = read_json(folder / "adapter_config.json"), tuned.peft_config["default"]
+    other = f"{folder} is an adapter of another recipe, so no training goes on from it"
+    for name in ("r", "lora_alpha"):
+        if held.get(name) != getattr(here, name):
+            raise UserError(f"{other}: its {name} is {held.get(name)} and not {getattr(here, name)}")
+    with torch.no_grad():
+        found = set_peft_model_state_dict(tuned, load_file(folder / ADAPTER_WEIGHTS))
+    lost = [name for name in found.missing_keys if ".lora_" in name] + list(found.unexpected_keys)
+    if lost:
+        raise UserError(f"{other}: {lost[0]} is not trained by both")
