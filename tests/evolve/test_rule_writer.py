@@ -69,7 +69,7 @@ def test_what_writing_cost_is_told() -> None:
     assert found.usage == Usage(generations=8, answer_tokens=16)
 
 
-@pytest.mark.parametrize(("samples", "wanted"), [(None, 48), (1, 5), (3, 15), (100, 48)])
+@pytest.mark.parametrize(("samples", "wanted"), [(None, 40), (1, 5), (3, 15), (100, 40)])
 def test_it_wants_as_many_tasks_as_its_samples_can_show(samples: int | None, wanted: int) -> None:
     assert RuleWriter(Answering("a ."), FORM, ReflectConfig(samples=samples)).items == wanted
 

@@ -27,7 +27,7 @@ from scrutable.train.rl import TrainConfig
 ANSWER = 16
 """Tokens that an answer is taken to have, where nothing has been answered yet; no more than the limit."""
 
-_SAMPLES = 16  # answers that a writer draws at once, at most, where the config does not say
+_SAMPLES = 8  # answers that a writer draws at once, at most, where the config does not say
 
 
 def show_plan(

@@ -40,7 +40,7 @@ class EvolveConfig(Config):
     )
     explore: int = Field(default=12, ge=1, description="answers of its parent that a proposal may show to the writer")
     contrasts: int = Field(
-        default=36, ge=0, description="other candidates' answers to those tasks that a proposal may show beside them"
+        default=28, ge=0, description="other candidates' answers to those tasks that a proposal may show beside them"
     )
     width: int = Field(default=8, ge=1, description="most children that a proposal screens")
     screen: int = Field(default=2, ge=1, description="shown tasks that children are screened on at a time")

@@ -208,7 +208,7 @@ class Search:
         """Return the most tokens of a reflection: by the writer's own word, or by what it is told."""
         known = getattr(self._proposer, "most_tokens", None)
         reflect = self.config.reflect
-        return int(known) if known else (reflect.prompt_tokens + reflect.max_tokens) * (reflect.samples or 16)
+        return int(known) if known else (reflect.prompt_tokens + reflect.max_tokens) * (reflect.samples or 8)
 
     def _most_read(self) -> int:
         """Return the most tokens of a rollout under a text of the most words that a writer is asked for."""

@@ -20,7 +20,7 @@ from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, read_
 from scrutable.models.base import Model
 from scrutable.programs.joined import part
 
-MOST = 48
+MOST = 40
 """Answers that are asked for at most."""
 
 
@@ -51,7 +51,7 @@ class RuleWriter:
     ) -> None:
         config = config or ReflectConfig()
         self._model, self._form = model, form
-        self._samples, self._words = config.samples or 16, config.words
+        self._samples, self._words = config.samples or 8, config.words
         self._copied_words = config.copied_words
         self._sampling = Sampling(temperature=config.temperature, max_tokens=min(config.max_tokens, form.max_tokens))
         self.items = config.items or max(form.items, min(self._samples * form.items, MOST))

@@ -76,13 +76,13 @@ class ReflectConfig(Config):
     samples: int | None = Field(
         default=None,
         ge=1,
-        description="texts asked for at once; None: 16 of a model with a format of its own, 1 of others",
+        description="texts asked for at once; None: 8 of a model with a format of its own, 1 of others",
     )
     items: int | None = Field(
         default=None,
         ge=1,
         description="tasks a writer is handed; None: 6, or of a model with a format of its own as many as its samples "
-        "can show, at most 48 (each sample is shown a draw of its own)",
+        "can show, at most 40 (each sample is shown a draw of its own)",
     )
     temperature: float = Field(default=1.0, ge=0, description="temperature of the writing")
     max_tokens: int = Field(default=1024, ge=1, description="most tokens of an answer")
