@@ -84,9 +84,9 @@ class BoundedScorer(LateScorer):
 
 
 class LateWriter(Guesser):
-    """The toy's writer after a while; raises at every so many-th call. most_tokens: of a reflection."""
+    """The toy's writer after a while; raises at every so many-th call. most: of a reflection."""
 
-    most_tokens = 60
+    most = Usage(answer_tokens=60)
 
     def __init__(self, latency: Latency, raises: int = 0) -> None:
         super().__init__()

@@ -93,8 +93,8 @@ def test_a_target_ends_the_search() -> None:
 
 @pytest.mark.parametrize("mode", ["deterministic", "throughput"])
 def test_tokens_end_the_search_but_not_the_end(mode: str) -> None:
-    found = ran(config=SMALL.model_copy(update={"tokens": 2000, "mode": mode}))
-    assert found.stopped == "another proposal might exceed the budget of 2,000 tokens"
+    found = ran(config=SMALL.model_copy(update={"tokens": 9000, "mode": mode}))
+    assert found.stopped == "another proposal might exceed the budget of 7,200 tokens"
     assert found.score is not None
 
 

@@ -131,7 +131,7 @@ def test_a_budget_too_small_for_pruning_is_said_and_the_score_still_had() -> Non
 
 def test_a_budget_too_small_for_anything_is_said() -> None:
     with Run.temporary({"seed": 0}) as run:
-        ending, ledger = ended(run, ["a ."], budget=30)
+        ending, ledger = ended(run, ["a ."], budget=5)
         assert (ending.best.text, ending.score, ledger.spent) == ("a .", None, 0)
         assert "cut short" in ending.notes[-1]
 

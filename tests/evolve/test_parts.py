@@ -3,13 +3,11 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Task
-from scrutable.evolve.parts import FEW, Sizes, blocks, divide
+from scrutable.evolve.parts import FEW, Sizes, divide
 
 
 def tasks(name: str, count: int) -> list[Task]:
@@ -65,12 +63,3 @@ def test_a_split_that_is_too_small_is_named(search: int, keep: int, name: str) -
 def test_equal_rows_are_one_task() -> None:
     with Run.temporary({}) as run, pytest.raises(UserError, match="1 different task"):
         divide([Task.ask("same")] * 5, tasks("k", 9), SIZES, run)
-
-
-@given(st.integers(1, 100), st.integers(1, 30))
-def test_blocks_hold_every_task_once_and_are_at_least_four_where_they_can_be(count: int, size: int) -> None:
-    keyed = [(task.key, task) for task in tasks("s", count)]
-    found = blocks(keyed, size)
-    assert [one for block in found for one in block] == keyed
-    assert len(found) >= min(4, count)
-    assert max(map(len, found)) <= size

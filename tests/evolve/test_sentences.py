@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrutable.evolve.sentences import added, length, pieces, removals, sentences, union, without
+from scrutable.evolve.sentences import added, length, pieces, removals, sentences, without
 
 
 @given(st.text(alphabet="ab1 .!?\n-"))
@@ -34,10 +34,6 @@ def test_adding_skips_what_is_there_and_keeps_the_lines() -> None:
     assert added("a .", ["a .", "b .", "b ."]) == "a . b ."
     assert added("a .\nb .", ["c ."]) == "a .\nb .\nc ."
     assert added("", ["c ."]) == "c ."
-
-
-def test_a_merge_holds_the_sentences_of_both_in_each_module() -> None:
-    assert union({"x": "a .", "y": ""}, {"x": "b .", "y": "c ."}) == {"x": "a . b .", "y": "c ."}
 
 
 def test_every_sentence_of_every_module_is_removed_once() -> None:

@@ -110,6 +110,13 @@ def compare(
     conclude(compared(screen, Asked(members, base, environment, made, config, run_name)), screen)
 
 
+def _texts_of(run: Run) -> Mapping[str, str]:
+    """Return the texts that an evolution ended with, by module; none where it has not ended."""
+    ended = run.get("evolve/result")
+    found: Mapping[str, str] = ended.payload["candidate"]["texts"] if ended else {}
+    return found
+
+
 def found_in(place: Path) -> Found:
     """Return what a run folder holds. Errors: UserError when it is no finished run of `evolve` or `train`."""
     run = Run.read(place)
@@ -119,6 +126,8 @@ def found_in(place: Path) -> Found:
         done = run.get("result")
         if done is None or not isinstance(done.payload.get("text"), str):
             raise UserError(f"{place} is not finished: give its command again, it goes on where it stopped")
+        if len(_texts_of(run)) > 1:
+            raise UserError(f"{place} evolved the texts of a program of several modules, which cannot be compared yet")
         return Found(name, env, model, text=done.payload["text"])
     if verb == "train":
         done = run.get("train/result")

@@ -150,7 +150,9 @@ def _tell(result: EvolveResult, screen: Screen) -> None:
             f"score {number(result.base.value)} → {number(result.score.value)} ({between(result.score, 'plain')}) on "
             f"{plural(result.score.count or 0, 'task')} that decided nothing"
         )
-    screen.say(f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {result.reflections:,} reflections")
+    screen.say(
+        f"it ended because {result.stopped}; {result.rollouts:,} rollouts, {plural(result.reflections, 'reflection')}"
+    )
     for line in result.notes:
         screen.note(f"note: {line}")
     if result.failures:

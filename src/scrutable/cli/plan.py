@@ -14,10 +14,12 @@ from scrutable.core.errors import ModelFailure
 from scrutable.core.records import Task, Usage
 from scrutable.envs.base import Environment
 from scrutable.evolve.engine import EvolveConfig
+from scrutable.evolve.reflection import FORMAT
 from scrutable.lenses.base import Lens
 from scrutable.measure import fidelity
 from scrutable.measure.fidelity import MeasureConfig
 from scrutable.models.base import Model
+from scrutable.models.beside import file_of
 from scrutable.models.cost import Estimate, estimate
 from scrutable.models.hf import HFModel
 from scrutable.report.words import count, seconds
@@ -27,7 +29,7 @@ from scrutable.train.rl import TrainConfig
 ANSWER = 16
 """Tokens that an answer is taken to have, where nothing has been answered yet; no more than the limit."""
 
-_SAMPLES = 8  # answers that a writer draws at once, at most, where the config does not say
+_SAMPLES = 8  # answers that a writer of rules draws at once, where the config does not say
 
 
 def show_plan(
@@ -80,7 +82,8 @@ def show_training(screen: Screen, model: HFModel, environment: Environment, conf
 def show_search(screen: Screen, model: Model, writer: Model, environment: Environment, config: EvolveConfig) -> None:
     """Say what evolving a text would take at most, on this machine. A model on a server is not timed."""
     tasks = environment.tasks("search")
-    written = config.proposals * (config.reflect.samples or _SAMPLES)
+    samples = (config.reflect.samples or _SAMPLES) if file_of(writer, FORMAT) else 1 + (config.reflect.samples or 1)
+    written = min(config.proposals, config.budget // (config.width * config.screen)) * samples
     asked = {"rollouts": (model, config.budget), "answers of the writer": (writer, written)}
     here = {one.identity: one for one in (model, writer) if isinstance(one, HFModel)}
     timed = {key: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for key, one in here.items()}

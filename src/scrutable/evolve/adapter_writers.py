@@ -89,13 +89,14 @@ class ShownWriter:
     def __init__(self, inner: Proposer) -> None:
         self.inner = inner
         self.items = inner.items
+        self.most: Usage | None = getattr(inner, "most", None)
         self.identity = digest_of(["shown by an adapter", identity_of(inner)])
 
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Ask the writer (see `Proposer`). Errors: ProposerFailure where the adapter shows nothing."""
-        return self.inner.propose(
-            texts, module, _some([one for i in items for one in items_of(i, module)], module), seed
-        )
+        shown = _some([one for i in items for one in items_of(i, module)], module)
+        # Its places are those of the records, of which an item may have several or none.
+        return self.inner.propose(texts, module, shown, seed).model_copy(update={"shown": None})
 
 
 class DatasetWriter:

@@ -18,7 +18,7 @@ from typing import Any
 from scrutable.core.errors import ProposerFailure, one_line
 from scrutable.core.records import Generation, Message, Sampling, digest_of
 from scrutable.evolve.room import Field, Part, Room
-from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, read_texts, told_by, whole
+from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, most_of, read_texts, told_by, whole
 from scrutable.models.base import Model
 
 IMPROVE = """\
@@ -87,6 +87,8 @@ class ChatWriter:
         self._room = Room(model, self._config.prompt_tokens)
         self._sampling = Sampling(temperature=self._config.temperature, max_tokens=self._config.max_tokens)
         self.items = self._config.items or 6
+        calls = 1 + (self._config.samples or 1)  # hypotheses first
+        self.most = most_of(model, calls, self._config.prompt_tokens, self._config.max_tokens)
         self.shown = "" if imitate else "This is how it should be answered."
         words = [IMPROVE, IMITATE, KNOWN, SUPPOSE, REWRITE, CLOSE]
         self.identity = digest_of(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scrutable.core.accounts import Interval
 from scrutable.core.config import Config, anywhere
@@ -13,18 +13,26 @@ from scrutable.evolve.drive import Mode
 from scrutable.evolve.finish import Worth
 from scrutable.evolve.reflection import ReflectConfig
 
+SEED_ALONE = "budgets of seconds and money depend on more than the seed: use mode throughput for them"
+
 
 class EvolveConfig(Config):
     """How a text is evolved. The seed is the run's."""
 
     budget: int = Field(default=6000, ge=100, description="rollouts that may be paid for in all; never exceeded")
     reserve: float = Field(default=0.2, gt=0, lt=1, description="share of the budget kept back for the end")
-    tokens: int | None = Field(default=None, ge=1, description="tokens (read and written) that search may take")
+    tokens: int | None = Field(
+        default=None, ge=1, description="tokens (read and written) that may be taken in all; never exceeded"
+    )
     seconds: float | None = Field(
-        default=None, gt=0, description="seconds of models at work after which nothing is begun; needs mode throughput"
+        default=None,
+        gt=0,
+        description="seconds of models at work, summed over calls, after which nothing is begun; needs mode throughput",
     )
     money: float | None = Field(
-        default=None, gt=0, description="US dollars that search may cost, by the served prices; needs mode throughput"
+        default=None,
+        gt=0,
+        description="US dollars that it may cost in all, by the served prices; needs mode throughput",
     )
     mode: Mode = Field(
         default="deterministic",
@@ -33,7 +41,9 @@ class EvolveConfig(Config):
     ahead: int = Field(default=4, ge=1, description="proposals under way at once")
     proposals: int = Field(default=200, ge=0, description="most proposals")
     patience: int = Field(default=16, ge=1, description="stop after this many proposals without a better text")
-    target: float | None = Field(default=None, description="stop when the best text's mean on the pool reaches this")
+    target: float | None = Field(
+        default=None, description="stop when the best text's mean over the tasks it was scored on reaches this"
+    )
     pool: int = Field(default=108, ge=2, description="search tasks that texts are tried on")
     keep: int = Field(
         default=96, ge=1, description="keep tasks for choosing and pruning, and as many for the final score"
@@ -76,8 +86,14 @@ class EvolveConfig(Config):
     max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
     repeats: int = Field(default=1, ge=1, description="answers to each task, whose scores are averaged")
     batch: int = Field(default=256, ge=1, description="rollouts that a local model makes at once")
-    slots: int = anywhere(16, "rollouts of a served model under way at once", ge=1)
+    slots: int = anywhere(32, "rollouts of a served model under way at once", ge=1)
     reflect: ReflectConfig = Field(default_factory=ReflectConfig, description="how texts are asked for")
+
+    @model_validator(mode="after")
+    def _seed_alone(self) -> Self:
+        if self.mode == "deterministic" and (self.seconds is not None or self.money is not None):
+            raise ValueError(SEED_ALONE)
+        return self
 
 
 class EvolveResult(Record):

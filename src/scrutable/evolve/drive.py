@@ -60,7 +60,7 @@ class Searched(Protocol):
 class Pace:
     """How the drive goes. ahead: proposals under way at once; most, least: rollouts that one may need, and must have.
 
-    reflection, cell: the most tokens of a reflection, and of a rollout; 0 where no limit of tokens is set.
+    reflection: the most that one costs; cell: the most tokens of a rollout. Nothing where no limit is set.
     """
 
     mode: Mode
@@ -69,7 +69,7 @@ class Pace:
     most: int
     least: int
     batch: int
-    reflection: int = 0
+    reflection: Usage = field(default_factory=Usage)
     cell: int = 0
 
 
@@ -181,7 +181,7 @@ class Drive:
             self._stopped = "" if under_way else f"{pace.proposals} proposals were made"
             return False
         free, tokens = self._free()
-        enough = pace.least * pace.cell + pace.reflection
+        enough = pace.least * pace.cell + tokens_of(pace.reflection)
         over = self._ledger.budget.refusal(0, Usage()) if pace.mode == "throughput" else ""
         if over or free < pace.least or (tokens is not None and tokens < enough):
             if not under_way:
@@ -262,13 +262,13 @@ class Drive:
             if self._run.has(wanted.key):
                 return ""
         else:
-            fresh, written = self._ledger.unpaid(c for c in wanted.cells if c.place not in self._waiting), 0
+            fresh, written = self._ledger.unpaid(c for c in wanted.cells if c.place not in self._waiting), Usage()
             if not fresh:
                 return ""
         if self._log and self._pace.batch > 1:
             return ""
         cells = [*self._ledger.unpaid(self._pending), *fresh]
-        why = self._ledger.budget.refusal(len(cells), self._ledger.most(cells) + Usage(answer_tokens=written))
+        why = self._ledger.budget.refusal(len(cells), self._ledger.most(cells) + written)
         if why:
             ends = "" if self._calls or self._pending else why  # nothing will be given back
             self._note("refuse", number, ask=one.asks, ends=ends)
@@ -282,13 +282,13 @@ class Drive:
         fits = len(have) + len(new) <= one.allowed
         if fits and self._ledger.limits.tokens is not None:
             cost = sum(self._ledger.tokens(place) for place in one.own) + tokens_of(self._ledger.most(new))
-            fits = cost + self._pace.reflection <= one.tokens
+            fits = cost + tokens_of(self._pace.reflection) <= one.tokens
         if fits:
             one.own += [cell.place for cell in new]
         return "" if fits else "its share of the budget was used up"
 
     def _write(self, number: int, wanted: Write) -> None:
-        most = self._ledger.set_aside(wanted.key, 0, Usage(answer_tokens=self._pace.reflection))
+        most = self._ledger.set_aside(wanted.key, 0, self._pace.reflection)
         ticket = self._slots.begin("reflections", partial(self._reflect, wanted))
         self._calls[ticket] = (number, most)
 

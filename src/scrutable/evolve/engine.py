@@ -22,10 +22,11 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Sampling, Task
 from scrutable.core.sequential import Standard
 from scrutable.envs.base import Environment
-from scrutable.evolve.config import EvolveConfig, EvolveResult
-from scrutable.evolve.drive import Drive, Pace
+from scrutable.evolve.config import SEED_ALONE, EvolveConfig, EvolveResult
+from scrutable.evolve.drive import Drive
 from scrutable.evolve.finish import Rule, finish
-from scrutable.evolve.ledger import Cell, CellKey, Exhausted, Ledger, Limits, Scorer
+from scrutable.evolve.ledger import CellKey, Exhausted, Ledger, Limits, Scorer
+from scrutable.evolve.pacing import pace_of
 from scrutable.evolve.parts import Sizes, divide
 from scrutable.evolve.proposals import Outcome, Plan, Propose
 from scrutable.evolve.reflection import ChatWriter, Proposer, identity_of, proposer_for
@@ -66,8 +67,19 @@ def evolve(
     starts = [
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
     ]
+    for one in starts:
+        if set(one.texts) != set(program.modules):
+            raise UserError(
+                f"a start has texts for {sorted(one.texts)}, and the program takes {sorted(program.modules)}"
+            )
     writer = proposer or proposer_for(model, config.reflect)
     # A server is always asked by threads: how many there are must not decide how rollouts are batched.
+    if (
+        config.mode == "throughput"
+        and config.money is not None
+        and not getattr(model, "price", lambda read, written: 0.0)(1000, 1000)
+    ):
+        raise UserError("a budget of money needs prices: give --served-price-in and --served-price-out")
     slots = Slots(config.slots, max(2, config.ahead)) if isinstance(model, ServedModel) else Slots()
     return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts, slots=slots)
 
@@ -101,7 +113,7 @@ def search(
     are; give it a scope. Errors: as `evolve`.
     """
     if config.mode == "deterministic" and (config.seconds is not None or config.money is not None):
-        raise UserError("budgets of seconds and money depend on more than the seed: use mode throughput for them")
+        raise UserError(SEED_ALONE)
     _begin(run, [scorer.identity, identity_of(proposer), config.digest(), [one.key for one in starts]], config.budget)
     done = run.get("result")
     if done is not None:
@@ -146,7 +158,9 @@ class Search:
         sizes = Sizes(config.pool, config.keep, (config.budget - end, end), config.repeats)
         self.run, self.config, self.starts = run, config, list(starts)
         self.parts = divide(tasks[0], tasks[1], sizes, run)
-        limits = Limits(config.budget - end, config.tokens, config.seconds, config.money, reserved=end)
+        tokens = None if config.tokens is None else int(config.tokens * (1 - config.reserve))
+        money = None if config.money is None else config.money * (1 - config.reserve)
+        limits = Limits(config.budget - end, tokens, config.seconds, money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
         self.state = State(self.ledger, self.parts, config.explore, config.contrasts, apart=config.gate == "improves")
         self.stale = 0
@@ -176,51 +190,12 @@ class Search:
             self.ledger.batch, self.ledger.threads = 1, slots.rollouts
         if self.state.reached(self.config.target):
             return self._at_target()
-        drive = Drive(self, self.ledger, self._proposer, slots, self._pace(slots))
+        pace = pace_of(self.config, self.ledger, self._proposer, self.starts[0], self.parts.pool, inline=slots.inline)
+        drive = Drive(self, self.ledger, self._proposer, slots, pace)
         try:
             return drive.run()
         finally:
             self._reflections, self._failures = drive.reflections, drive.failures
-
-    def _pace(self, slots: Slots) -> Pace:
-        config, pool = self.config, len(self.parts.pool)
-        shown, field, screened = min(config.explore, pool), config.width, 0
-        while field > config.tested and screened < shown * config.width:
-            screened += config.screen * field
-            field = max(config.tested, -(-field // 2))
-        tested = pool * (config.tested + 1)
-        first = shown + screened + 2 * config.look * (config.tested + 1)
-        if config.gate == "improves" or config.validate_all:
-            tested += pool
-        limited = config.tokens is not None
-        return Pace(
-            mode=config.mode,
-            ahead=config.ahead,
-            proposals=config.proposals,
-            most=(shown + screened + tested) * config.repeats,
-            least=min(first, shown + screened + tested) * config.repeats,
-            batch=config.batch if slots.inline else 1,
-            reflection=self._most_written() if limited or config.money is not None else 0,
-            cell=self._most_read() if limited else 0,
-        )
-
-    def _most_written(self) -> int:
-        """Return the most tokens of a reflection: by the writer's own word, or by what it is told."""
-        known = getattr(self._proposer, "most_tokens", None)
-        reflect = self.config.reflect
-        return int(known) if known else (reflect.prompt_tokens + reflect.max_tokens) * (reflect.samples or 8)
-
-    def _most_read(self) -> int:
-        """Return the most tokens of a rollout under a text of the most words that a writer is asked for."""
-        words = "\N{FULL BLOCK}" * 4 * self.config.reflect.words
-        names = self.starts[0].texts
-        long = Candidate(texts=dict.fromkeys(names, words))
-        cells = [Cell(long, long.key, key, task) for key, task in self.parts.pool]
-        return max(self._tokens(cell) for cell in cells)
-
-    def _tokens(self, cell: Cell) -> int:
-        most = self.ledger.most([cell])
-        return most.prompt_tokens + most.answer_tokens
 
     # ------------------------------------------------------------------------------------- what the drive asks of it
 
@@ -282,7 +257,7 @@ class Search:
         spread = self.state.spread()
         says = "choosing the best text, trying it without each of its sentences, scoring it on fresh tasks"
         self.run.append("stage/end", "stage", {"name": "end", "says": says, "seconds_expected": None, "total": None})
-        self.ledger.limits = Limits(self.config.budget)
+        self.ledger.limits = Limits(self.config.budget, self.config.tokens, None, self.config.money)
         config = self.config
         standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or spread)
         rule = Rule(standard, config.look, config.least)
@@ -299,7 +274,7 @@ class Search:
             reflections=self._reflections,
             failures=self._failures,
             stopped=stopped,
-            notes=(*self.parts.notes, *ending.notes, *self._unscored(), *self._same()),
+            notes=(*self.parts.notes, *self.state.notes, *ending.notes, *self._unscored(), *self._same()),
             usage=self.ledger.usage,
         )
         why = "chosen at the end" + (

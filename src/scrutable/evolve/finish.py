@@ -22,6 +22,7 @@ from scrutable.evolve.parts import Parts
 from scrutable.evolve.sentences import Removal, length, removals
 
 _MOST = 8  # tasks named with a sentence's worth
+_FEWEST = 4  # final tasks below which there is no score
 _FEW = 24  # with fewer tasks to choose on, those of the search decide too whether a sentence stays
 
 
@@ -66,7 +67,10 @@ def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: 
         if best.key != base.key:
             tasks = [*parts.choose, *(parts.pool if len(parts.choose) < _FEW else ())]
             best = _pruned(ledger, best, tasks, replace(rule, standard=_strict(rule.standard)), notes, kept=2 * final)
-        ledger.ask([best, base], parts.final)
+    except Exhausted as spent:
+        notes.append(f"the end was cut short: {spent}")
+    try:
+        _score(ledger, best, base, parts.final)
         worth = _worths(ledger, best, parts, notes)
     except Exhausted as spent:
         notes.append(f"the end was cut short: {spent}")
@@ -79,6 +83,19 @@ def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: 
         tuple(worth),
         tuple(notes),
     )
+
+
+def _score(ledger: Ledger, best: Candidate, base: Candidate, tasks: Sequence[Keyed]) -> None:
+    """Score both on the final tasks, or on as many of them as still fit. Errors: Exhausted where hardly any do."""
+    count = len(tasks)
+    while True:
+        try:
+            ledger.ask([best, base], tasks[:count])
+            return
+        except Exhausted:
+            if count < _FEWEST:
+                raise
+            count //= 2
 
 
 def _chosen(ledger: Ledger, ranked: Sequence[Candidate], tasks: Sequence[Keyed], rule: Rule, kept: int) -> Candidate:

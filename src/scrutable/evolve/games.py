@@ -19,7 +19,7 @@ from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Record, Sampling, Usage, digest_of
-from scrutable.core.stats import Array, bootstrap_mean
+from scrutable.core.stats import Array, bootstrap_mean, score_interval
 from scrutable.envs.base import Environment
 from scrutable.evolve.ledger import Keyed, Ledger, Limits
 from scrutable.evolve.scorers import ClosenessScorer, RewardScorer
@@ -176,8 +176,25 @@ def gained(games: Games, first: Candidate, second: Candidate, tasks: Sequence[Ke
 
 
 def _mean(games: Games, values: Array, place: str) -> Interval | None:
+    return mean_of(games, values, f"standing/{place}")
+
+
+_FEW = 20  # with fewer tasks than these, equal differences prove little
+
+
+def mean_of(games: Games, values: Array, place: str, level: float = 0.95, draws: int = 2000) -> Interval | None:
+    """Return the mean of differences [tasks] with an interval that a few equal ones do not make empty; None of none.
+
+    They are held to lie within the range of the rewards seen, or their own where that is larger.
+    """
     known = values[~np.isnan(values)]
-    return bootstrap_mean(known, rng=games.run.rng(f"standing/{place}")) if known.size else None
+    if not known.size:
+        return None
+    rewards = games.ledger.rewards
+    spread = max(max(rewards, default=0.0) - min(rewards, default=0.0), float(np.abs(known).max()))
+    if known.size < _FEW and np.ptp(known) == 0:
+        return score_interval(known, (-spread, spread), rng=games.run.rng(place), level=level)
+    return bootstrap_mean(known, rng=games.run.rng(place), level=level, draws=draws)
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,3 @@ def divide(search: Sequence[Task], keep: Sequence[Task], sizes: Sizes, run: Run)
     if share < ENOUGH:
         notes = (*notes, f"the final score rests on {share} keep tasks: more rows, or a larger budget, would tell more")
     return Parts(tuple(shown), tuple(pooled), tuple(kept[:share]), tuple(kept[share : 2 * share]), notes)
-
-
-def blocks(tasks: Sequence[Keyed], size: int) -> list[Sequence[Keyed]]:
-    """Return the tasks in blocks of `size`, smaller where there would be fewer than four blocks."""
-    size = max(1, min(size, len(tasks) // 4))
-    return [tasks[start : start + size] for start in range(0, len(tasks), size)]

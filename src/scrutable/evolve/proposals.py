@@ -6,7 +6,7 @@ what it asked for itself: so it comes to the same whatever else is under way, an
 
 Children are screened together on a few of the shown tasks (successive halving: Jamieson & Talwalkar, arXiv 1502.07943), which
 promises nothing; the best must then beat its parent by a test that looks after every few tasks and keeps its rate of false
-accepts (`core/sequential.py`). No task that the writer was shown here tests what it wrote.
+accepts (`core/sequential.py`). No task that the writer was shown here tests what it wrote, unless the pool is too small.
 """
 
 from __future__ import annotations

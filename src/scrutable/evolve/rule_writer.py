@@ -16,7 +16,7 @@ from pydantic import Field
 
 from scrutable.core.errors import ProposerFailure, UserError
 from scrutable.core.records import Message, Record, Sampling, digest_of
-from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, read_texts, told_by
+from scrutable.evolve.writing import Item, Proposal, ReflectConfig, Shown, most_of, read_texts, told_by
 from scrutable.models.base import Model
 from scrutable.programs.joined import part
 
@@ -56,6 +56,7 @@ class RuleWriter:
         self._sampling = Sampling(temperature=config.temperature, max_tokens=min(config.max_tokens, form.max_tokens))
         self.items = config.items or max(form.items, min(self._samples * form.items, MOST))
         self.shown = form.shown
+        self.most = most_of(model, self._samples, config.prompt_tokens, self._sampling.max_tokens)
         self.identity = digest_of(["rules", 2, model.identity, form.digest(), config.digest()])
 
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:

@@ -63,11 +63,6 @@ def added(text: str, new: Sequence[str]) -> str:
     return joint.join([*([text.strip()] if text.strip() else []), *fresh])
 
 
-def union(first: Texts, second: Texts) -> dict[str, str]:
-    """Return the first texts, each with the second's sentences that it lacks: a merge of two candidates."""
-    return {name: added(text, sentences(second.get(name, ""))) for name, text in first.items()}
-
-
 @dataclass(frozen=True)
 class Cut:
     """Texts taken apart, so that any of their sentences can be left out. `parts`: (module, sentence with its blanks)."""

@@ -24,9 +24,9 @@ from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Record, Usage
-from scrutable.core.stats import bootstrap_mean, comparable
+from scrutable.core.stats import comparable
 from scrutable.evolve import shapley
-from scrutable.evolve.games import Games, Shares, Standing, Subject, begin, gained, shares_of, standing
+from scrutable.evolve.games import Games, Shares, Standing, Subject, begin, gained, mean_of, shares_of, standing
 from scrutable.evolve.ledger import Exhausted, Keyed
 from scrutable.evolve.sentences import Cut, length, sentences, words
 from scrutable.evolve.worth import Plan, TextWorth, WorthConfig, plan, spending_of, worth
@@ -187,8 +187,7 @@ class _Shortening:
             self.games.ask([whole, one.candidate], tasks)
             falls = self.games.row("proxy", one.candidate.key, tasks) - self.games.row("proxy", whole.key, tasks)
             falls = falls[~np.isnan(falls)]
-            rng = self.games.run.rng(f"check/{one.candidate.key}")
-            loss = bootstrap_mean(falls, rng=rng, level=_ONE_SIDE) if falls.size else None
+            loss = mean_of(self.games, falls, f"check/{one.candidate.key}", _ONE_SIDE)
             good = loss is not None and loss.low is not None and loss.low > -margin
             checked.append(one.model_copy(update={"loss": loss, "as_good": good}))
             best, ended = (one.candidate, False) if good else (best, True)

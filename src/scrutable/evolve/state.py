@@ -54,6 +54,7 @@ class State:
         self._pool = dict(parts.pool)
         self._range = (math.inf, -math.inf)
         self._tokens = 0
+        self.notes: tuple[str, ...] = ()
         self._orders: dict[str, list[Keyed]] = {}
 
     # ---------------------------------------------------------------------------------------------------------- begin
@@ -68,6 +69,9 @@ class State:
         order = [pair for pair in self._order(parent.key) if pair[0] not in names]
         if len(order) < max(8, len(self.parts.pool) // 4):  # so few tasks that the shown ones must decide too
             order += [pair for pair in shown if pair[0] in self._pool]
+            self.notes = (
+                "the pool is small beside what a proposal shows: tasks that its writer saw tested what it wrote",
+            )
         seen = self.commits
         return Start(
             number=number,
@@ -114,7 +118,7 @@ class State:
         return tuple([*first, *rest][: self._explore])
 
     def _ideas(self, parent: Candidate, module: str) -> tuple[Idea, ...]:
-        """Return what is known of single sentences speaks for, with what it says."""
+        """Return the children for which speaks what is known of single sentences, with what is known."""
         made = self.effects.ideas(parent, module, _IDEAS)
         return tuple(
             Idea(one, *self.effects.carried(parent, one, module)) for one in made if one.key not in self._tested
@@ -191,6 +195,7 @@ class State:
             value = self.ledger.value(name, task)
             # What a child scored where it was screened was a reason to choose it: it says too much of how good it is.
             chosen_by = task in shown and name != start.parent.key and not self._apart
+            chosen_by |= task in self._screened.get(name, ())
             if value is not None and task in self._pool:
                 (self._screened.setdefault(name, {}) if chosen_by else self._scores[name])[task] = value
         for name in sorted(touched & self.accepted.keys()):

@@ -22,9 +22,9 @@ from scrutable.core.accounts import Interval
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.records import Candidate, Record
-from scrutable.core.stats import Array, bootstrap_mean
+from scrutable.core.stats import Array
 from scrutable.evolve import shapley
-from scrutable.evolve.games import Game, Games, Spending
+from scrutable.evolve.games import Game, Games, Spending, mean_of
 from scrutable.evolve.ledger import Keyed
 from scrutable.evolve.sentences import Cut
 
@@ -232,16 +232,21 @@ def _value(games: Games, place: str, table: Table, game: Game, at: int, amount: 
     alone = alone[~np.isnan(alone)]
     corrected = 1 - (1 - level) / amount
     return Value(
-        shapley=bootstrap_mean(alone, rng=games.run.rng(place), level=level),
-        sure=bootstrap_mean(alone, rng=games.run.rng(f"{place}/sure"), level=corrected, draws=_DRAWS),
+        shapley=_known(mean_of(games, alone, place, level)),
+        sure=_known(mean_of(games, alone, f"{place}/sure", corrected, _DRAWS)),
         error=float(alone.std(ddof=1) / np.sqrt(alone.size)) if alone.size > 1 else None,
         left_out=_mean(games, without, f"{place}/left_out", level),
     )
 
 
 def _mean(games: Games, values: Array, place: str, level: float) -> Interval | None:
-    known = values[~np.isnan(values)]
-    return bootstrap_mean(known, rng=games.run.rng(place), level=level) if known.size else None
+    return mean_of(games, values, place, level)
+
+
+def _known(interval: Interval | None) -> Interval:
+    if interval is None:
+        raise ValueError("the mean of no values")
+    return interval
 
 
 def _said(chosen: Plan, amount: int, tasks: int, config: WorthConfig) -> str:

@@ -19,6 +19,7 @@ from scrutable.core.config import Config
 from scrutable.core.errors import ProposerFailure
 from scrutable.core.records import Generation, Record, Usage, digest_of
 from scrutable.evolve.copies import copies
+from scrutable.models.base import Model
 
 
 class Item(Record):
@@ -101,6 +102,17 @@ class ReflectConfig(Config):
         ge=5,
         description="a text that has so many words in a row of a task shown, or a whole shorter prompt, copies it",
     )
+
+
+def most_of(model: Model, calls: int, prompt_tokens: int, answer_tokens: int) -> Usage:
+    """Return the most that so many calls can cost, by the model's positions and prices where it has some."""
+    positions = getattr(model, "positions", None)
+    if positions is not None:
+        prompt_tokens, answer_tokens = min(prompt_tokens, positions), min(answer_tokens, positions)
+    read, written = calls * prompt_tokens, calls * answer_tokens
+    price = getattr(model, "price", None)
+    money = float(price(read, written)) if price is not None else 0.0
+    return Usage(prompt_tokens=read, answer_tokens=written, money=money)
 
 
 def identity_of(proposer: Proposer) -> str:

@@ -204,6 +204,11 @@ class HFModel:
         _batched(sorted(tight), prompts, 1, work)  # alone: where one must stop early, its neighbours need not
         return [generation for generation in made if generation is not None]
 
+    @property
+    def positions(self) -> int | None:
+        """How many tokens it can hold, prompt and answer together; None where its config does not say."""
+        return self._positions
+
     def logprobs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Exact log-probabilities along answers: float32 [len(answer), vocabulary] each, on the model's device.
 
