@@ -52,13 +52,13 @@ def test_two_rules_are_found_although_no_proposal_says_both(seed: int, tmp_path:
 
 
 def test_the_evidence_shows_the_change_and_the_text_bringing_it_back(tmp_path: Path) -> None:
-    (claim,) = read(tmp_path, ONE).claims
-    assert len(claim.evidence) == 3
-    for one in claim.evidence:
-        assert "sun" in one.prompt
-    assert sum("yes" in one.after for one in claim.evidence) >= 2
-    assert sum("yes" in one.before for one in claim.evidence) <= 1
-    assert sum("yes" in (one.with_text or "") for one in claim.evidence) >= 2
+    """Answers are drawn, so a single one may slip: of nine over three seeds, most do not."""
+    shown = [one for seed in range(3) for (claim,) in [read(tmp_path, ONE, seed=seed).claims] for one in claim.evidence]
+    assert len(shown) == 9
+    assert all("sun" in one.prompt for one in shown)
+    assert sum("yes" in one.after for one in shown) >= 6
+    assert sum("yes" in one.before for one in shown) <= 3
+    assert sum("yes" in (one.with_text or "") for one in shown) >= 6
 
 
 def test_an_unchanged_pair_gives_no_claims_and_little_is_spent(tmp_path: Path) -> None:
