@@ -6,7 +6,7 @@ import pytest
 
 from scrutable.bench import hard_environments as benching
 from scrutable.bench.hard_environments import HardConfig, hard_environments
-from scrutable.bench.turns import Turns
+from scrutable.bench.turns import Taught, Turns
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Conversation, Sampling, Task
@@ -26,7 +26,7 @@ def warning(conversation: Conversation) -> str:
 
 
 def turns(known: int) -> Turns:
-    return Turns(ENV, ENV.modules, ScriptedModel(warning), known, SAMPLING)
+    return Turns(ENV, ENV.modules, [ScriptedModel(warning)] * known, SAMPLING)
 
 
 def test_the_first_turns_are_the_tasks_themselves() -> None:
@@ -35,36 +35,54 @@ def test_the_first_turns_are_the_tasks_themselves() -> None:
     assert [task.messages for task in asked] == [task.messages for task in ENV.tasks("search")]
 
 
-def test_later_turns_are_asked_with_what_the_speaker_said_before() -> None:
-    first, second = turns(1).tasks("keep")[:2]
-    prompt = ENV.tasks("keep")[0].prompt
-    assert first.prompt == prompt
-    assert second.prompt == f"it is paris . please check this . {prompt}"
+def test_later_turns_are_asked_with_what_the_speakers_said_before() -> None:
+    first = turns(1).tasks("keep")[0]
+    assert first.prompt == f"it is paris . please check this . {ENV.tasks('keep')[0].prompt}"
+    assert (turns(0).name, turns(1).name) == ("answer-then-grade: answer", "answer-then-grade: grade")
 
 
-def one(known: int, module: str, doubted: bool) -> Task:
-    """The first turn of a module on a task that is doubted or not, and is not about history."""
+def test_a_task_that_a_speaker_could_not_answer_has_no_turn() -> None:
+    lost = ENV.tasks("search")[3].prompt
+
+    def failing(conversation: Conversation) -> str:
+        if conversation[-1].content == lost:
+            raise ValueError("no")
+        return warning(conversation)
+
+    left = Turns(ENV, ENV.modules, [ScriptedModel(failing)], SAMPLING).tasks("search")
+    assert [Task.model_validate(one.columns["of"]) for one in left] == [
+        task for task in ENV.tasks("search") if task.prompt != lost
+    ]
+
+
+def test_each_module_is_answered_by_its_own_speaker() -> None:
+    first, second = (ScriptedModel(lambda c, name=name: f"{name} {c[-1].content}") for name in ("first", "second"))
+    made = Taught(ENV.modules, [first]).run(second, {"answer": "", "grade": ""}, [Task.ask("q")], SAMPLING)
+    assert made[0].answer == "answer : first q\ngrade : second first q q"
+
+
+def one(known: int, doubted: bool) -> Task:
+    """The first turn on a task that is doubted or not, and is not about history."""
     prompts = dict(zip((task.prompt for task in ENV.tasks("search")), ENV.prompts_of("search"), strict=True))
     for task in turns(known).tasks("search"):
         behind = prompts[Task.model_validate(task.columns["of"]).prompt]
-        if task.columns["module"] == module and behind.holds("doubts") == doubted and not behind.holds("history"):
+        if behind.holds("doubts") == doubted and not behind.holds("history"):
             return task
     raise AssertionError("no such turn")
 
 
 @pytest.mark.parametrize("doubted", [True, False])
 def test_a_turn_pays_what_its_own_module_did(doubted: bool) -> None:
-    rate = turns(1).rate
-    answer, grade = one(1, "answer", doubted), one(1, "grade", doubted)
+    answer, grade = one(0, doubted), one(1, doubted)
     said = ["it is paris .", "it is paris . please check this ."]
-    assert [s.value for s in rate([answer, answer], said)] == ([0.0, 1.0] if doubted else [1.0, 0.0])
+    assert [s.value for s in turns(0).rate([answer, answer], said)] == ([0.0, 1.0] if doubted else [1.0, 0.0])
     # The speaker warned, so that the low grade is deserved, whether it was right to warn or not.
     said = ["it is paris .", "it is paris . grade : two ."]
-    assert [s.value for s in rate([grade, grade], said)] == [0.0, 1.0]
+    assert [s.value for s in turns(1).rate([grade, grade], said)] == [0.0, 1.0]
 
 
 def test_turns_of_another_speaker_are_another_environment() -> None:
-    other = Turns(ENV, ENV.modules, ScriptedModel(warning, name="other"), 1, SAMPLING)
+    other = Turns(ENV, ENV.modules, [ScriptedModel(warning, name="other")], SAMPLING)
     assert len({turns(0).identity, turns(1).identity, other.identity}) == 3
 
 

@@ -2,8 +2,7 @@
 
 These are the marks that a search is held against: J(base) to J(RL), on report tasks, which neither saw. One case is an
 environment, in a run folder of its own, so a bench that was killed goes on where it stopped. Where an environment wants a
-program of several modules, RL is done in turns (see `turns.py`): a first model learns the first module, and the last one
-learns all of them, given what the one before it says.
+program of several modules, each module learns weights of its own, one after the other (see `turns.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from scrutable.bench.turns import Turns
+from scrutable.bench.turns import Taught, Turns
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
@@ -25,11 +24,14 @@ from scrutable.envs.builtin import BuiltinEnv
 from scrutable.envs.recipes import HARD
 from scrutable.models.base import Model
 from scrutable.models.hf import HFModel, load_model
+from scrutable.programs.base import Program
 from scrutable.programs.evaluate import evaluate
 from scrutable.programs.wanted import program_for
 from scrutable.train.rl import TrainConfig, TrainResult, train
 
 Say = Callable[[str], None]
+Arm = tuple[Program, Model, Mapping[str, str]]
+"""What answers: a program, a model, and texts."""
 
 
 class HardConfig(Config):
@@ -83,12 +85,18 @@ def run_case(case: HardCase, folder: Path) -> dict[str, Any]:
 
 def _row(case: HardCase, run: Run) -> dict[str, Any]:
     env, base = BuiltinEnv(case.environment, seed=case.seed), load_model(case.bench.model)
-    empty = dict.fromkeys(program_for(env).modules, "")
+    untold = program_for(env)
+    empty = dict.fromkeys(untold.modules, "")
     tuned, passes = _tuned(env, base, case, run)
-    arms = {"base": (base, empty), "true_text": (base, env.true_texts), "rl": (tuned, empty)}
+    taught = Taught(env.modules, tuned) if env.modules else untold
+    arms: dict[str, Arm] = {
+        "base": (untold, base, empty),
+        "true_text": (untold, base, env.true_texts),
+        "rl": (taught, tuned[0], empty),
+    }
     return {
         "true_texts": env.true_texts,
-        "arms": {name: _earned(env, *arm, case, run.scope(f"report/{name}")) for name, arm in arms.items()},
+        "arms": {name: _earned(env, arm, case, run.scope(f"report/{name}")) for name, arm in arms.items()},
         "rl": [
             {"steps": one.steps, "best_step": one.best_step, "seconds": one.seconds, "stopped": one.stopped_why}
             for one in passes
@@ -96,22 +104,23 @@ def _row(case: HardCase, run: Run) -> dict[str, Any]:
     }
 
 
-def _tuned(env: BuiltinEnv, base: HFModel, case: HardCase, run: Run) -> tuple[HFModel, list[TrainResult]]:
-    """Train on the environment, module by module where it wants several; return the last model, and all trainings."""
+def _tuned(env: BuiltinEnv, base: HFModel, case: HardCase, run: Run) -> tuple[list[HFModel], list[TrainResult]]:
+    """Train on the environment, module by module where it wants several; return what each became, and the trainings."""
     config = case.bench.train.model_copy(update={"seed": case.seed})
-    tuned, passes = base, []
-    for known in range(max(1, len(env.modules))):
-        scope = run.scope(f"pass/{known}")
+    tuned: list[HFModel] = []
+    passes = []
+    for number in range(max(1, len(env.modules))):
+        scope = run.scope(f"pass/{number}")
         sampling = Sampling(max_tokens=config.max_tokens, seed=case.seed)
-        asked = Turns(env, env.modules, tuned, known, sampling) if env.modules else env
+        asked = Turns(env, env.modules, tuple(tuned), sampling) if env.modules else env
         passes.append(train(asked, base, scope, config))
-        tuned = base.with_adapter(passes[-1].path(scope))
+        tuned.append(base.with_adapter(passes[-1].path(scope)))
     return tuned, passes
 
 
-def _earned(env: BuiltinEnv, model: Model, texts: Mapping[str, str], case: HardCase, run: Run) -> dict[str, Any]:
+def _earned(env: BuiltinEnv, arm: Arm, case: HardCase, run: Run) -> dict[str, Any]:
     """Return proxy and true reward on report tasks with their intervals, which resample tasks."""
-    tasks, program = env.tasks("report"), program_for(env)
+    (program, model, texts), tasks = arm, env.tasks("report")
     sampling = Sampling(max_tokens=case.bench.max_tokens, seed=case.seed)
     repeats = [
         evaluate(program, Candidate(texts=dict(texts)), model, env, tasks, sampling, repeat)

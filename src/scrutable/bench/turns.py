@@ -1,9 +1,10 @@
-"""Turns: an environment that wants a program of several modules, as one on which a single model can be trained.
+"""Turns: an environment that wants a program of several modules, as one on which weights can be trained for each module.
 
-RL here answers one prompt at a time, so a program is taken apart: each task is asked once for every module, as that module is
-asked it, and pays what the rater said of that module alone (`Score.parts`). What earlier modules said is given, by whoever
-says it. So RL is told more than a search is (a mark for each module, not one for all), and tells the modules apart by the
-form of the prompt, where a search has a text for each. One set of weights serves all modules.
+RL here answers one prompt at a time, so a program is taken apart as it is for texts: each module gets weights of its own, and
+learns them on turns of its own. A turn is what the module is asked of a task, given what the modules before it say, which have
+learned theirs; it pays what the rater said of this module alone (`Score.parts`). So RL is told more than a search is: a mark
+for each module, and not one for all. One set of weights for all modules, trained on the turns of all, was tried: it learned
+the second module's turns, stood still there, and was ended before it found anything for the first.
 """
 
 from __future__ import annotations
@@ -22,56 +23,76 @@ from scrutable.programs.modules import Module
 _SPLITS: tuple[Split, ...] = ("search", "keep")
 
 
+class Taught(Joined):
+    """A Joined program whose modules each have a model of their own: the first as many as there are speakers.
+
+    modules: names and templates, in order. The model that it is run with answers for the modules beyond the speakers.
+    """
+
+    def __init__(self, modules: Mapping[str, str], speakers: Sequence[Model]) -> None:
+        super().__init__([Module(name, template) for name, template in modules.items()])
+        self._speakers = dict(zip(modules, speakers, strict=False))
+
+    @property
+    def identity(self) -> str:
+        """Hash of the modules and of who answers for them."""
+        return digest_of(["taught", super().identity, {name: one.identity for name, one in self._speakers.items()}])
+
+    def speaker(self, module: str, model: Model) -> Model:
+        """Return who answers for a module."""
+        return self._speakers.get(module, model)
+
+
 @dataclass(frozen=True)
 class Turns:
-    """The first modules of the program of `env`, as single turns: as many as come after what `speaker` can say, and one.
+    """One module of the program that `env` wants, as an environment: the one that comes after those of the speakers.
 
-    modules: of the program, in order, with their templates. known: how many modules `speaker` answers for; the turns are
-    theirs and that of the next one. Sampling: of the speaker's answers.
+    modules: of the program, in order, with their templates. speakers: who answers for those before. sampling: of them.
     """
 
     env: Environment
     modules: Mapping[str, str]
-    speaker: Model
-    known: int
+    speakers: Sequence[Model]
     sampling: Sampling
 
     rewarded = True
 
     @property
+    def module(self) -> str:
+        """The module whose turns these are."""
+        return list(self.modules)[len(self.speakers)]
+
+    @property
     def name(self) -> str:
-        """The environment's name, with how many of its modules are asked."""
-        return f"{self.env.name} ({self.known + 1} of {len(self.modules)} modules in turn)"
+        """The environment's name, and the module's."""
+        return f"{self.env.name}: {self.module}"
 
     @property
     def identity(self) -> str:
         """Hash of the environment and of what is asked."""
-        told = [self.speaker.identity if self.known else "", self.sampling.digest()]
-        return digest_of(["turns", self.env.identity, dict(self.modules), self.known, told])
+        told = [",".join(one.identity for one in self.speakers), self.sampling.digest()]
+        return digest_of(["turns", self.env.identity, dict(self.modules), len(self.speakers), told])
 
     @cached_property
     def _tasks(self) -> dict[Split, list[Task]]:
-        return {split: [turn for task in self._answered(split) for turn in self._turns(*task)] for split in _SPLITS}
+        return {split: self._turns(self.env.tasks(split)) for split in _SPLITS}
 
-    def _answered(self, split: Split) -> list[tuple[Task, dict[str, str]]]:
-        """Return each task with what the speaker's modules say; a task that it could not answer is left out."""
-        tasks = self.env.tasks(split)
-        if not self.known:
-            return [(task, {}) for task in tasks]
-        names = list(self.modules)[: self.known]
-        first = Joined([Module(name, self.modules[name]) for name in names])
-        last, said = first.trace(self.speaker, dict.fromkeys(names, ""), tasks, self.sampling)
-        return [(task, one) for task, made, one in zip(tasks, last, said, strict=True) if made.failure is None]
-
-    def _turns(self, task: Task, said: Mapping[str, str]) -> list[Task]:
-        asked = Joined([Module(name, template) for name, template in self.modules.items()])
-        names = list(self.modules)[: self.known + 1]
+    def _turns(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the module's turn of each task; a task that a speaker could not answer is left out."""
+        said: list[dict[str, str]] = [{} for _ in tasks]
+        if self.speakers:
+            names = list(self.modules)[: len(self.speakers)]
+            first = Taught({name: self.modules[name] for name in names}, self.speakers)
+            made, said = first.trace(self.speakers[0], dict.fromkeys(names, ""), tasks, self.sampling)
+            tasks = [task for task, one in zip(tasks, made, strict=True) if one.failure is None]
+            said = [outputs for outputs, one in zip(said, made, strict=True) if one.failure is None]
+        asked = Taught(self.modules, self.speakers)
         return [
             Task(
-                messages=asked.conversation(task, name, said, ""),
-                columns={"of": task.model_dump(mode="json"), "module": name, "said": dict(said)},
+                messages=asked.conversation(task, self.module, outputs, ""),
+                columns={"of": task.model_dump(mode="json"), "module": self.module, "said": dict(outputs)},
             )
-            for name in names
+            for task, outputs in zip(tasks, said, strict=True)
         ]
 
     def tasks(self, split: Split) -> Sequence[Task]:
@@ -79,16 +100,12 @@ class Turns:
         return self._tasks[split]
 
     def rate(self, tasks: Sequence[Task], answers: Sequence[str]) -> list[Score]:
-        """Score each turn by what the environment says of its module, with the other modules as given, or silent."""
+        """Score each turn by what the environment says of its module, with the modules after it silent."""
         of = [Task.model_validate(task.columns["of"]) for task in tasks]
         scores = self.env.rate(of, [self._joined(task, answer) for task, answer in zip(tasks, answers, strict=True)])
-        return [
-            Score(value=score.parts.get(str(task.columns["module"])), failures=score.failures)
-            for task, score in zip(tasks, scores, strict=True)
-        ]
+        return [Score(value=score.parts.get(self.module), failures=score.failures) for score in scores]
 
     def _joined(self, task: Task, answer: str) -> str:
         said = task.columns["said"]
         assert isinstance(said, dict)
-        known = {name: str(said.get(name, "")) for name in self.modules}
-        return sections.join({**known, str(task.columns["module"]): answer})
+        return sections.join({**{name: str(said.get(name, "")) for name in self.modules}, self.module: answer})

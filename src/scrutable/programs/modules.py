@@ -77,7 +77,7 @@ class Pipeline:
             asked = [self.conversation(tasks[i], module.name, outputs[i], texts[module.name]) for i in going]
             # Another seed each step: the same draws twice would tie the modules' answers together.
             drawn = sampling.model_copy(update={"seed": sampling.seed + step})
-            for i, generation in zip(going, model.generate(asked, drawn), strict=True):
+            for i, generation in zip(going, self.speaker(module.name, model).generate(asked, drawn), strict=True):
                 spent[i] += generation.usage
                 outputs[i][module.name] = generation.answer
                 failure = generation.failure and f"module {module.name}: {generation.failure}"
@@ -87,6 +87,10 @@ class Pipeline:
                 break
         whole = [generation.model_copy(update={"usage": usage}) for generation, usage in zip(last, spent, strict=True)]
         return whole, outputs
+
+    def speaker(self, module: str, model: Model) -> Model:
+        """Return who answers for a module: the model that the program is run with, unless a program has others."""
+        return model
 
     def conversation(self, task: Task, module: str, outputs: Mapping[str, str], text: str) -> Conversation:
         """Return what a module is asked of a task under its text, given the outputs of the modules before it."""
