@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from scrutable.cli.folders import check_run, job
+from scrutable.cli.folders import check_run
 from scrutable.cli.options import Verb, config_of, knobs
 from scrutable.cli.screen import Screen, common
-from scrutable.cli.texts import Asked, opened, show_worth, takes_text, tell_standing, tell_worth
+from scrutable.cli.texts import Asked, job_of, opened, show_worth, takes_text, tell_standing, tell_worth
 from scrutable.cli.work import conclude, working
 from scrutable.evolve import sanitise as sanitising
 from scrutable.evolve.games import shares_of
@@ -41,9 +41,7 @@ def sanitise(
     keep tasks; what is gained and lost is told on report tasks.
     """
     config = config_of(sanitising.SanitiseConfig)
-    subject = {"env": env, "model": asked.model, "after": asked.after or "", "text": asked.text}
-    configs = {"sanitise": config, "loading": config_of(Loading), "served": config_of(ServedOptions, "served")}
-    made = job("sanitise", seed, subject, configs)
+    made = job_of("sanitise", config, env, asked, seed)
     if not asked.dry_run:
         check_run(run_name, made)
     tried = opened(screen, env, asked)

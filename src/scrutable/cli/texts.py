@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
-from scrutable.cli.folders import existing
+from scrutable.cli.folders import existing, job
 from scrutable.cli.measure import read_text
 from scrutable.cli.options import config_of
 from scrutable.cli.plan import ANSWER
 from scrutable.cli.screen import Screen
 from scrutable.cli.work import Identified, load
 from scrutable.core.accounts import Interval
+from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate
@@ -95,6 +96,13 @@ class Opened:
 
     subject: Subject
     inputs: Mapping[str, Identified]
+
+
+def job_of(verb: str, config: Config, env: str, asked: Asked, seed: int) -> Config:
+    """Return the run's config of a verb that tries a text on an environment."""
+    subject = {"env": env, "model": asked.model, "after": asked.after or "", "text": asked.text}
+    configs = {verb: config, "loading": config_of(Loading), "served": config_of(ServedOptions, "served")}
+    return job(verb, seed, subject, configs)
 
 
 def opened(screen: Screen, env: str, asked: Asked) -> Opened:

@@ -23,6 +23,7 @@ from scrutable.core.stats import Array, bootstrap_mean, score_interval
 from scrutable.envs.base import Environment
 from scrutable.evolve.ledger import Keyed, Ledger, Limits
 from scrutable.evolve.scorers import ClosenessScorer, RewardScorer
+from scrutable.evolve.sentences import sentences
 from scrutable.measure.answers import answers_of, distinct_tasks
 from scrutable.measure.change import Change
 from scrutable.measure.tab import Tab
@@ -64,8 +65,11 @@ def check_rewarded(env: Environment) -> None:
         raise UserError(f"{env.name} has no reward, so no sentence can be worth any: add a reward function")
 
 
-def begin(run: Run, name: str, says: str, identity: Sequence[str]) -> None:
-    """Write down what is measured. Errors: UserError when the run holds a measurement of something else."""
+def begin(run: Run, name: str, text: Candidate, identity: Sequence[str]) -> None:
+    """Write down what is measured. Errors: UserError when the text has no sentence, or the run holds something else."""
+    if not any(sentences(one) for one in text.texts.values()):
+        raise UserError(f"the text has no sentence: give one to {name}")
+    says = "trying the text without its sentences"
     begun = run.get("stage")
     if begun is not None and begun.payload["measured"] != list(identity):
         raise UserError(

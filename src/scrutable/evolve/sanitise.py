@@ -22,7 +22,7 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Record, Usage
 from scrutable.evolve.games import Games, Shares, Standing, Subject, begin, gained, shares_of, standing
-from scrutable.evolve.sentences import Cut, sentences
+from scrutable.evolve.sentences import Cut
 from scrutable.evolve.worth import SentenceWorth, TextWorth, WorthConfig, plan, spending_of, worth
 
 
@@ -66,10 +66,7 @@ def sanitise(
     if done is not None:
         return SanitiseResult.model_validate(done.payload)
     given = Candidate(texts=dict(texts))
-    if not any(sentences(text) for text in given.texts.values()):
-        raise UserError("the text has no sentence: give one that is to be sanitised")
-    says = "trying the text without its sentences"
-    begin(run, "sanitise", says, subject.identity(config, texts))
+    begin(run, "sanitise", given, subject.identity(config, texts))
     shares = shares_of(subject.env, run, config.worth.tasks, 0, config.report)
     games = Games(subject, run, spending_of(config.worth), shares.all)
     found = _cleaned(games, given, shares, config.worth)

@@ -21,14 +21,13 @@ from pydantic import Field
 
 from scrutable.core.accounts import Interval
 from scrutable.core.config import Config
-from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Record, Usage
 from scrutable.core.stats import comparable
 from scrutable.evolve import shapley
 from scrutable.evolve.games import Games, Shares, Standing, Subject, begin, gained, mean_of, shares_of, standing
 from scrutable.evolve.ledger import Exhausted, Keyed
-from scrutable.evolve.sentences import Cut, length, sentences, words
+from scrutable.evolve.sentences import Cut, length, words
 from scrutable.evolve.worth import Plan, TextWorth, WorthConfig, plan, spending_of, worth
 
 _ONE_SIDE = 0.9  # level of an interval whose lower end is exceeded with 95%
@@ -90,10 +89,7 @@ def shorten(subject: Subject, texts: Mapping[str, str], run: Run, config: Shorte
     if done is not None:
         return ShortenResult.model_validate(done.payload)
     whole = Candidate(texts=dict(texts))
-    if not any(sentences(text) for text in whole.texts.values()):
-        raise UserError("the text has no sentence: give one that is to be shortened")
-    says = "trying the text without its sentences"
-    begin(run, "shorten", says, subject.identity(config, texts))
+    begin(run, "shorten", whole, subject.identity(config, texts))
     shares = shares_of(subject.env, run, config.worth.tasks, config.check, config.report)
     games = Games(subject, run, spending_of(config.worth), shares.all)
     result = _Shortening(games, whole, shares, config).result()
