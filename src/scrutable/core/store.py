@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from scrutable.core.errors import UserError, one_line
 from scrutable.core.records import Record, Usage
 
 Payload = Mapping[str, Any] | Record
+LONG = 1000  # bytes of JSON from which on a payload is kept as such
 SYNC_SECONDS = 1.0  # a kill loses nothing; a power cut may lose the events of this long, which are then owed again
 
 
@@ -34,8 +36,15 @@ class Event:
 
     key: str
     kind: str
-    payload: Mapping[str, Any]
+    content: Mapping[str, Any] | bytes = field(repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What happened. A long one is kept as its JSON and read when it is asked for: a run of millions of answers stays
+        small in memory, and Python's collector has nothing to walk over in it.
+        """
+        return _read(self.content) if isinstance(self.content, bytes) else self.content
 
     @property
     def identity(self) -> str:
@@ -81,7 +90,7 @@ class Store:
             if self.handle is not None:
                 return []
             rows, self.offset = folder.read_events(self.path, self.offset)
-            fresh = [Event(row["key"], row["kind"], row["payload"], row["meta"]) for row in rows]
+            fresh = [Event(row["key"], row["kind"], _kept(row["payload"]), row["meta"]) for row in rows]
             return [event for event in fresh if self.remember(event)]
 
     def remember(self, event: Event) -> bool:
@@ -103,12 +112,11 @@ class Store:
         meta: dict[str, Any] = {"clock": round(time.time(), 3), "attempt": attempt}
         if cost is not None:
             meta["cost"] = cost.model_dump(mode="json", exclude_defaults=True)
-        line = folder.canonical({"key": key, "kind": kind, "payload": payload, "meta": meta})
-        for secret in self.secrets:
-            line = line.replace(secret, "[redacted]")
-        event = Event(**json.loads(line))
-        if not event.key or not isinstance(event.payload, dict):
+        said = self.without_secrets(folder.canonical(payload))
+        head = json.loads(self.without_secrets(folder.canonical({"key": key, "kind": kind, "meta": meta})))
+        if not head["key"] or not said.startswith("{"):
             raise TypeError("an event needs a key, and a payload that is a mapping or a Record")
+        event = Event(head["key"], head["kind"], _packed(said), head["meta"])
         with self.mutex:
             there = self.index.get(event.key)
             if there is not None:
@@ -117,9 +125,16 @@ class Store:
                         f"the event {event.key!r} stands with another payload: {_first_difference(there, event)}"
                     )
                 return there
-            self.write(line.encode("utf-8", "surrogatepass") + b"\n")
+            line = f'{folder.canonical(head)[:-1]},"payload":{said}}}\n'
+            self.write(line.encode("utf-8", "surrogatepass"))
             self.remember(event)
         return event
+
+    def without_secrets(self, text: str) -> str:
+        """Return the text with every known secret struck out."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[redacted]")
+        return text
 
     def write(self, data: bytes) -> None:
         """Add whole lines to the file, or nothing (a full disk)."""
@@ -179,6 +194,25 @@ class Store:
                 self.lock_handle = None
             if self.temporary:
                 shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _packed(said: str) -> Mapping[str, Any] | bytes:
+    """Return a payload's JSON as an event keeps it: as bytes where it is long."""
+    if len(said) >= LONG:
+        return said.encode("utf-8", "surrogatepass")
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def _kept(payload: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+    """Return a payload that was read as an event keeps it."""
+    return _packed(folder.canonical(payload))
+
+
+@lru_cache(maxsize=64)
+def _read(content: bytes) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(content.decode("utf-8", "surrogatepass"))
+    return found
 
 
 def _without_usage(value: Any) -> Any:

@@ -3,12 +3,14 @@
 A candidate need not be scored everywhere: on a task where it is not, it counts as its parent, than which it was shown to be
 better. How good it is as a whole is told through its line of descent: its parent's worth and the mean difference to it on the
 tasks that both have, drawn towards none where these are few. Kept up to date task by task, so that a selection does
-not cost more the longer a search runs. Source of the choice of parents: Agrawal et al., arXiv 2507.19457, algorithm 2.
+not cost more the longer a search runs, and in containers that Python's collector passes over. Source of the choice of
+parents: Agrawal et al., arXiv 2507.19457, algorithm 2.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -27,7 +29,7 @@ class _Row:
     short: int
     order: int
     own: dict[str, float] = field(default_factory=dict)
-    counted: list[float] = field(default_factory=list)
+    counted: array[float] = field(default_factory=lambda: array("d"))
     children: list[str] = field(default_factory=list)
     gain: float = 0.0
 
@@ -38,7 +40,7 @@ class Front:
     def __init__(self, tasks: Sequence[str]) -> None:
         self._place = {key: place for place, key in enumerate(tasks)}
         self._best = [-math.inf] * len(tasks)
-        self._holders: list[set[str]] = [set() for _ in tasks]
+        self._holders: list[dict[str, None]] = [{} for _ in tasks]
         self._holds: dict[str, int] = {}
         self._rows: dict[str, _Row] = {}
         self._covered: dict[str, str] = {}  # who is left out -> who holds all that it holds
@@ -55,8 +57,8 @@ class Front:
 
     def add(self, key: str, parent: str | None, scores: Mapping[str, float], length: int) -> None:
         """Take a candidate in with its scores by task and its number of words. parent: one that is in, or None."""
-        above = self._rows[parent].counted if parent is not None else [-math.inf] * len(self._best)
-        self._rows[key] = _Row(parent, -length, len(self._rows), counted=list(above))
+        above = self._rows[parent].counted if parent is not None else array("d", [-math.inf] * len(self._best))
+        self._rows[key] = _Row(parent, -length, len(self._rows), counted=above[:])
         self._holds[key] = 0
         if parent is not None:  # what its parent holds and it was not tried on, it holds too
             self._rows[parent].children.append(key)
@@ -100,12 +102,12 @@ class Front:
                         self._hold(other, place)
 
     def _hold(self, key: str, place: int) -> None:
-        self._holders[place].add(key)
+        self._holders[place][key] = None
         self._holds[key] |= 1 << place
         self._changed[key] = None
 
     def _drop(self, key: str, place: int) -> None:
-        self._holders[place].discard(key)
+        self._holders[place].pop(key, None)
         self._holds[key] &= ~(1 << place)
         self._changed[key] = None
 

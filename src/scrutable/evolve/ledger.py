@@ -9,6 +9,7 @@ fit is refused whole, before anything is spent.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +20,13 @@ from scrutable.core.errors import UserError
 from scrutable.core.journal import Event, Run
 from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
 from scrutable.evolve.budget import Budget, Exhausted, Limits, tokens_of
+from scrutable.evolve.cells import CellKey, Cells
 from scrutable.measure.answers import chunks
 
 __all__ = ["Cell", "CellKey", "Exhausted", "Keyed", "Ledger", "Limits", "Scorer"]
 
 Keyed = tuple[str, Task]
 """A task with its key."""
-CellKey = tuple[str, str, int]
-"""What a score is looked up by: candidate's key, task's key, repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,11 @@ class Ledger:
         self.rewards: set[float] = set()
         self.batch, self.threads = batch, 1
         self._scorer, self._identity = scorer, scorer.identity
-        self._cells: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}  # as the events have them
-        self._tokens: dict[CellKey, int] = {}
+        self._values = Cells[float | None]()
+        self._places = Cells[int]()  # the how manyth rollout it was
+        self._tokens = Cells[int]()
+        self._most: dict[str, int] = {}  # repeats of a candidate, if it has more than the first
+        self._taken, self._ends = list[Event](), list[int]()  # events, and how many rollouts there are up to their end
         # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
         self._standing = {event.key: event for event in run.events("rollouts")}
         self._aside: dict[str, Event] = {}
@@ -120,9 +123,8 @@ class Ledger:
         for candidate in candidates:
             name = candidate.key
             for key, task in tasks:
-                known = self._cells.get((name, key), {})
                 for repeat in range(most):
-                    if repeat not in known:
+                    if (name, key, repeat) not in self._values:
                         found[name, key, repeat] = Cell(candidate, name, key, task, repeat)
         return list(found.values())
 
@@ -214,15 +216,21 @@ class Ledger:
     def take(self, cells: Sequence[Cell], event: Event) -> None:
         """Take the scores of an event into memory, and pay for them."""
         each = -(-tokens_of(event.cost) // len(cells))
-        for cell, given in zip(cells, event.payload["rollouts"], strict=True):
+        before = self._ends[-1] if self._ends else 0
+        for number, (cell, given) in enumerate(zip(cells, event.payload["rollouts"], strict=True), start=before):
             self._remember(cell, given)
+            self._places[cell.place] = number
             self._tokens[cell.place] = each
+        self._taken.append(event)
+        self._ends.append(before + len(cells))
         self.budget.pay(len(cells), event.cost)
         self._standing.pop(event.key, None)
 
     def _remember(self, cell: Cell, given: Mapping[str, Any]) -> None:
-        self._cells.setdefault((cell.candidate_key, cell.key), {})[cell.repeat] = given
         value = given["score"].get("value")
+        self._values[cell.place] = value
+        if cell.repeat:
+            self._most[cell.candidate_key] = max(cell.repeat, self._most.get(cell.candidate_key, 0))
         if value is None:
             self.unscored += 1
             self._whys[cell.place] = _why(Rollout.model_validate(given))
@@ -235,7 +243,7 @@ class Ledger:
 
     def knows(self, place: CellKey) -> bool:
         """Whether a cell was scored (or could not be)."""
-        return place[2] in self._cells.get(place[:2], {})
+        return place in self._values
 
     def tokens(self, place: CellKey) -> int:
         """Return the tokens that a cell cost: its share of its batch, rounded up."""
@@ -243,15 +251,17 @@ class Ledger:
 
     def rollout(self, candidate: str, task: str) -> Rollout:
         """Return the first rollout of a cell that was asked for."""
-        return Rollout.model_validate(self._cells[candidate, task][0])
+        number = self._places[candidate, task, 0]
+        which = bisect_right(self._ends, number)
+        first = self._ends[which - 1] if which else 0
+        return Rollout.model_validate(self._taken[which].payload["rollouts"][number - first])
 
     def value(self, candidate: str, task: str) -> float | None:
         """Return the mean score of a candidate on a task over its repeats; None where it has none."""
-        found = self._cells.get((candidate, task), {})
-        if len(found) == 1:
-            value: float | None = next(iter(found.values()))["score"].get("value")
-            return value
-        scores = (one["score"].get("value") for _, one in sorted(found.items()))  # in one order, whichever came first
+        more = self._most.get(candidate)
+        if more is None:
+            return self._values.get((candidate, task, 0), None)
+        scores = (self._values.get((candidate, task, repeat), None) for repeat in range(more + 1))
         values = [score for score in scores if score is not None]
         return fmean(values) if values else None
 

@@ -16,9 +16,10 @@ from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard
 from scrutable.core.stats import normal_mean
 from scrutable.evolve.budget import tokens_of
+from scrutable.evolve.cells import CellKey, Cells
 from scrutable.evolve.effects import Effects, one_changed
 from scrutable.evolve.front import Front
-from scrutable.evolve.ledger import CellKey, Keyed, Ledger
+from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.proposals import Idea, Judged, Outcome, Start
 from scrutable.evolve.sentences import added, length, sentences
@@ -46,8 +47,8 @@ class State:
         self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
         self._screened: dict[str, dict[str, float]] = {}
-        self._paid: dict[CellKey, int] = {}  # after how many commits it was charged
-        self._seen: dict[tuple[str, str], int] = {}  # (candidate, task) -> how often the writer saw it
+        self._paid = Cells[int]()  # after how many commits it was charged
+        self._seen: dict[str, dict[str, int]] = {}  # candidate -> task -> how often the writer saw it
         self.effects = Effects()
         self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
@@ -55,7 +56,7 @@ class State:
         self._range = (math.inf, -math.inf)
         self._tokens = 0
         self.notes: tuple[str, ...] = ()
-        self._orders: dict[str, list[Keyed]] = {}
+        self._orders: dict[str, tuple[str, ...]] = {}
 
     # ---------------------------------------------------------------------------------------------------------- begin
 
@@ -89,10 +90,10 @@ class State:
     def _order(self, parent: str) -> list[Keyed]:
         """Return the pool in the order in which this parent's children are tried: all of them alike, so that it is paid once."""
         if parent not in self._orders:
-            order = list(self.parts.pool)
+            order = list(self._pool)
             self.run.random(f"order/{parent}").shuffle(order)
-            self._orders[parent] = order
-        return self._orders[parent]
+            self._orders[parent] = tuple(order)
+        return [(key, self._pool[key]) for key in self._orders[parent]]
 
     def _shown(self, parent: Candidate, number: int) -> tuple[Keyed, ...]:
         """Return the tasks whose answers the writer sees: those that are paid for and were seen least, else from the far end.
@@ -114,7 +115,8 @@ class State:
         first = waiting[: self._explore // 2]
         taken = {key for key, _ in first}
         rest = [pair for pair in known if pair[0] not in taken]
-        rest.sort(key=lambda pair: (self._seen.get((parent.key, pair[0]), 0), pair[0] not in have, rank[pair[0]]))
+        seen = self._seen.get(parent.key, {})
+        rest.sort(key=lambda pair: (seen.get(pair[0], 0), pair[0] not in have, rank[pair[0]]))
         return tuple([*first, *rest][: self._explore])
 
     def _ideas(self, parent: Candidate, module: str) -> tuple[Idea, ...]:
@@ -181,11 +183,12 @@ class State:
         reflection = self.run.get(f"reflection/{start.number}")
         self._tokens += tokens_of(reflection.cost) if reflection else 0
         for name, task, _ in outcome.cells:
-            if (name, task) not in self._seen:
-                self._seen[name, task] = 0
+            if task not in self._seen.setdefault(name, {}):
+                self._seen[name][task] = 0
                 self._unseen.setdefault(task, {})[name] = None
         for name, task in outcome.seen:
-            self._seen[name, task] = self._seen.get((name, task), 0) + 1
+            row = self._seen.setdefault(name, {})
+            row[task] = row.get(task, 0) + 1
             self._unseen.get(task, {}).pop(name, None)
         touched = {name for name, _, _ in outcome.cells}
         for name in sorted(touched):
@@ -246,7 +249,8 @@ class State:
 
     def _charge(self, cells: Sequence[CellKey]) -> int:
         fresh = [cell for cell in dict.fromkeys(cells) if cell not in self._paid]
-        self._paid.update(dict.fromkeys(fresh, self.commits))
+        for cell in fresh:
+            self._paid[cell] = self.commits
         self._tokens += sum(self.ledger.tokens(cell) for cell in fresh)
         return len(fresh)
 
