@@ -25,13 +25,11 @@ class Table:
 
     parents: dict[str, str | None] = field(default_factory=dict)
     own: dict[str, dict[str, float]] = field(default_factory=dict)
-    given: dict[str, dict[str, float]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
     gains: dict[str, float] = field(default_factory=dict)
 
     def add(self, key: str, parent: str | None, scores: dict[str, float], length: int) -> None:
         self.parents[key], self.own[key], self.lengths[key] = parent, {}, length
-        self.given[key] = dict(self.counted(parent)) if parent else {}  # as its parent was when it was taken in
         self.score(key, scores)
 
     def score(self, key: str, scores: dict[str, float]) -> None:
@@ -42,11 +40,19 @@ class Table:
             self.gains[key] = sum(both) / (len(both) + 4)
 
     def counted(self, key: str) -> dict[str, float]:
-        return self.given[key] | self.own[key]
+        parent = self.parents[key]
+        return (self.counted(parent) if parent else {}) | self.own[key]
+
+    def yields(self, key: str, task: str) -> bool:
+        """Whether a child stands for it there: one that was not tried on the task."""
+        return any(parent == key and task not in self.own[child] for child, parent in self.parents.items())
 
     def held(self) -> dict[str, set[str]]:
         best = {t: max((self.counted(k)[t] for k in self.own if t in self.counted(k)), default=None) for t in TASKS}
-        return {k: {t for t, score in self.counted(k).items() if score == best[t]} for k in self.own}
+        return {
+            k: {t for t, score in self.counted(k).items() if score == best[t] and not self.yields(k, t)}
+            for k in self.own
+        }
 
     def worth(self, key: str) -> float:
         parent = self.parents[key]
@@ -116,9 +122,12 @@ def test_a_child_counts_as_its_parent_where_it_was_not_tried() -> None:
     front.add("c", "p", {"t1": 1.0}, 1)
     assert tasks_of(front.holds("c")) == {"t0", "t1", "t2"}
     assert front.weights() == {"c": 3}  # all that its parent holds, it holds too, and it is better
+    assert tasks_of(front.holds("p")) == set()
+    front.score("p", {"t3": 1.0})  # what its parent is found to hold later, too
+    assert tasks_of(front.holds("c")) == {"t0", "t1", "t2", "t3"}
     front.score("c", {"t0": 0.0})
-    assert tasks_of(front.holds("c")) == {"t1", "t2"}
-    assert front.weights() == {"c": 2, "p": 2}
+    assert tasks_of(front.holds("c")) == {"t1", "t2", "t3"}
+    assert front.weights() == {"c": 3, "p": 1}
 
 
 def test_few_tasks_say_little_of_a_gain() -> None:

@@ -1,10 +1,10 @@
 """The front: for each task the best score so far and who holds it; parents are drawn from those who hold something.
 
 A candidate need not be scored everywhere: on a task where it is not, it counts as its parent, than which it was shown to be
-better. How good it is as a whole is told through its line of descent: its parent's worth and the mean difference to it on the
-tasks that both have, drawn towards none where these are few. Kept up to date task by task, so that a selection does
-not cost more the longer a search runs, and in containers that Python's collector passes over. Source of the choice of
-parents: Agrawal et al., arXiv 2507.19457, algorithm 2.
+better, and holds the task in its parent's place. How good it is as a whole is told through its line of descent: its parent's
+worth and the mean difference to it on the tasks that both have, drawn towards none where these are few. Kept up to date
+task by task, so that a selection does not cost more the longer a search runs, and in containers that Python's collector
+passes over. Source of the choice of parents: Agrawal et al., arXiv 2507.19457, algorithm 2.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ class Front:
         above = self._rows[parent].counted if parent is not None else array("d", [-math.inf] * len(self._best))
         self._rows[key] = _Row(parent, -length, len(self._rows), counted=above[:])
         self._holds[key] = 0
-        if parent is not None:  # what its parent holds and it was not tried on, it holds too
+        if parent is not None:
             self._rows[parent].children.append(key)
-            for place, score in enumerate(above):
-                if score > -math.inf and score >= self._best[place] - _EQUAL:
-                    self._hold(key, place)
+            for task, place in self._place.items():
+                if above[place] > -math.inf and task not in scores:
+                    self._settle(key, task, place)
+                    self._drop(parent, place)
         self.score(key, scores)
 
     def score(self, key: str, scores: Mapping[str, float]) -> None:
@@ -74,8 +75,11 @@ class Front:
             place = self._place.get(task)
             if place is None or row.own.get(task) == score:
                 continue
-            row.own[task] = row.counted[place] = score
-            self._settle(key, place)
+            fresh = task not in row.own
+            row.own[task] = score
+            self._count(key, task, place, score)
+            if fresh and row.parent is not None:
+                self._settle(row.parent, task, place)
         if row.parent is not None:
             above = self._rows[row.parent].own
             both = [score - above[task] for task, score in row.own.items() if task in above]
@@ -83,22 +87,36 @@ class Front:
         self._weights = None
         self._revalue(key)
 
-    def _settle(self, key: str, place: int) -> None:
-        """Find who holds a task after a candidate's score on it has changed."""
+    def _count(self, key: str, task: str, place: int, score: float) -> None:
+        """Let a candidate count with a score, and all below it that have none of their own there."""
+        waiting = [key]
+        while waiting:
+            one = waiting.pop()
+            self._rows[one].counted[place] = score
+            self._settle(one, task, place)
+            waiting += self._untried(one, task)
+
+    def _untried(self, key: str, task: str) -> list[str]:
+        """Return a candidate's children that count as it does on a task: they hold it in its place."""
+        return [one for one in self._rows[key].children if task not in self._rows[one].own]
+
+    def _settle(self, key: str, task: str, place: int) -> None:
+        """Find who holds a task after what a candidate counts with there has changed, or who may hold it for it."""
         score, best = self._rows[key].counted[place], self._best[place]
         if score > best + _EQUAL:
             for loser in list(self._holders[place]):
                 self._drop(loser, place)
-            self._best[place] = score
-            self._hold(key, place)
-        elif score >= best - _EQUAL:
+            self._best[place] = best = score
+        if score == -math.inf:
+            return
+        if score >= best - _EQUAL and not self._untried(key, task):
             self._hold(key, place)
         elif key in self._holders[place]:
             self._drop(key, place)
-            if not self._holders[place]:  # it held it alone, by what it had counted with
-                self._best[place] = max(row.counted[place] for row in self._rows.values())
+            if score < best - _EQUAL and not self._holders[place]:  # it held it alone, by what it had counted with
+                self._best[place] = best = max(row.counted[place] for row in self._rows.values())
                 for other, row in self._rows.items():
-                    if row.counted[place] >= self._best[place] - _EQUAL and self._best[place] > -math.inf:
+                    if row.counted[place] >= best - _EQUAL and not self._untried(other, task):
                         self._hold(other, place)
 
     def _hold(self, key: str, place: int) -> None:

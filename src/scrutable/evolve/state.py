@@ -7,6 +7,7 @@ what a proposal begins with depends on how many commits came before it, and on n
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
@@ -49,6 +50,7 @@ class State:
         self._screened: dict[str, dict[str, float]] = {}
         self._paid = Cells[int]()  # after how many commits it was charged
         self._seen: dict[str, dict[str, int]] = {}  # candidate -> task -> how often the writer saw it
+        self._turns: dict[str, Counter[str]] = {}  # candidate -> how often each of its texts was rewritten, in its line
         self.effects = Effects()
         self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
@@ -64,7 +66,7 @@ class State:
         """Return what proposal `number` begins with."""
         draws = self.run.random(f"proposal/{number}/parent")
         parent = self.accepted[self.front.draw(draws)]
-        module = draws.choice(sorted(parent.texts))
+        module = self._module(parent, number)
         shown = self._shown(parent, number)
         names = {key for key, _ in shown}
         order = [pair for pair in self._order(parent.key) if pair[0] not in names]
@@ -86,6 +88,12 @@ class State:
             ideas=self._ideas(parent, module) if compose else (),
             closed=lambda key: self._is_closed(key, seen),
         )
+
+    def _module(self, parent: Candidate, number: int) -> str:
+        """Return which text is to be rewritten: the one that came up least in this line; of equals they take turns."""
+        names = sorted(parent.texts)
+        turn = number % len(names)
+        return min(names[turn:] + names[:turn], key=lambda name: self._turns[parent.key][name])
 
     def _order(self, parent: str) -> list[Keyed]:
         """Return the pool in the order in which this parent's children are tried: all of them alike, so that it is paid once."""
@@ -204,6 +212,7 @@ class State:
         for name in sorted(touched & self.accepted.keys()):
             self.front.score(name, self._scores[name])
             self._widen(name)
+        self._turns[start.parent.key][start.module] += 1
         for one in outcome.judged:
             self._note(one, outcome)
             self._judge(one, start)
@@ -220,6 +229,7 @@ class State:
         key = one.key
         if key not in self.accepted:
             self.accepted[key] = one
+            self._turns[key] = Counter(self._turns.get(parent or "", ()))
             if parent is None:
                 self._closed[key] = [-1] * _LOST
             self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))
