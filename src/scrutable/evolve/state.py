@@ -28,6 +28,7 @@ from scrutable.evolve.sentences import added, length, sentences
 _LOST = 2  # so often may a text lose a screening before it is tried no more
 _PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
 _IDEAS = 3  # children of a proposal that come of what is known of sentences
+_BORROWED = 2  # children of a proposal that have a sentence of others on the front
 _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 
 
@@ -83,7 +84,7 @@ class State:
             shown=shown,
             order=tuple(order),
             standard=standard,
-            merges=tuple(self._merges(parent)) if compose else (),
+            merges=(*self._merges(parent), *self._borrowed(parent, module)) if compose else (),
             others=self._others(parent, shown),
             ideas=self._ideas(parent, module) if compose else (),
             closed=lambda key: self._is_closed(key, seen),
@@ -151,6 +152,25 @@ class State:
                 texts = self._joined(parent, self.accepted[key])
                 if texts != parent.texts:
                     yield Candidate(texts=texts, parents=(parent.key, key), origin="merge")
+
+    def _borrowed(self, parent: Candidate, module: str) -> list[Candidate]:
+        """Return the parent with one sentence more that others on the front hold, the commonest first.
+
+        A whole line brings along what came in with something good; a sentence alone does not.
+        """
+        text = parent.texts[module]
+        held = Counter(
+            sentence
+            for key in self.front.weights()
+            for sentence in sentences(self.accepted[key].texts[module])
+            if sentence not in sentences(text)
+        )
+        return [
+            Candidate(
+                texts={**parent.texts, module: added(text, [sentence])}, parents=(parent.key,), origin="sentence"
+            )
+            for sentence, _ in held.most_common(_BORROWED)
+        ]
 
     def _joined(self, one: Candidate, other: Candidate) -> dict[str, str]:
         """Return the first's texts with what helped the other: of a program whole texts, by common ancestor; else sentences."""
