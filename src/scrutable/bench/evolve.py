@@ -2,8 +2,9 @@
 
 One case is an environment and a seed; every arm has the same tasks, the same model, the same writer and the same budget. What
 an arm would return if it were stopped after any rollout is scored on report tasks, which no search sees. The target is a share
-of what RL earns on report tasks, on the way from what the bare model earns; an arm that never reaches it counts with its
-whole budget. What RL earns comes from the figures of other benches (`--rl`).
+of what RL earns; an arm that never reaches it counts with its whole budget. What RL earns comes from the figures of other
+benches (`--rl`), which have their own report tasks: so it is told in parts of what the true texts earned on those, and
+the true texts are scored on the case's tasks too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scrutable.core import draws
 from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Sampling
+from scrutable.core.records import Candidate, Record, Sampling
 from scrutable.envs.builtin import BuiltinEnv
 from scrutable.envs.recipes import HARD, RECIPES
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, evolve
@@ -60,6 +61,13 @@ class EvolveBenchConfig(Config):
     )
 
 
+class Earned(Record):
+    """What RL earns in an environment, and what the true texts earn, on the same tasks."""
+
+    rl: float
+    true_texts: float
+
+
 class CaseConfig(Config):
     """One case: its run's config. The number of seeds and the list of environments are no part of it: more may follow."""
 
@@ -73,10 +81,10 @@ class CaseConfig(Config):
         return f"{self.environment}-{self.seed}"
 
 
-def evolve_bench(config: EvolveBenchConfig, rl: Mapping[str, float], folder: Path, say: Say = print) -> dict[str, Any]:
+def evolve_bench(config: EvolveBenchConfig, rl: Mapping[str, Earned], folder: Path, say: Say = print) -> dict[str, Any]:
     """Run every case, seed by seed, and return figures and cases. Killed, it goes on where it stopped.
 
-    rl: what RL earns on report tasks, by environment. About a minute a case on a core of its own.
+    rl: what RL and the true texts earn, by environment. About a minute a case on a core of its own.
     Errors: UserError of an unknown environment, or of one that RL's figures lack.
     """
     for name in config.environments:
@@ -91,32 +99,47 @@ def evolve_bench(config: EvolveBenchConfig, rl: Mapping[str, float], folder: Pat
         for name in config.environments:
             case = CaseConfig(seed=seed, environment=name, bench=shared)
             rows[case.name] = run_case(case, config, model, folder)
-            told = _judged(rows[case.name], config, rl[name])
+            told = _judged(rows[case.name], target_of(rows[case.name], config, rl[name]), config)
             say(f"{case.name}: " + ", ".join(f"{arm} {one['to target']:.0f}" for arm, one in told.items()))
-    return {**figures(rows, config, rl), "rl": dict(rl), "cases": rows}
+    return {
+        **figures(rows, config, rl),
+        "rl": {name: one.model_dump(mode="json") for name, one in rl.items()},
+        "cases": rows,
+    }
 
 
-def rl_of(files: Sequence[Path]) -> dict[str, float]:
+def rl_of(files: Sequence[Path]) -> dict[str, Earned]:
     """Return what RL earns by environment, from the figures of `rl-to-text` and `hard-environments` (means over seeds).
 
     Where RL learned nothing (no more than the base earns), it is what the true texts earn.
 
     Errors: UserError where a file is no such figures.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for file in files:
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
             for name, row in told.get("cases", {}).items():
-                found.setdefault(name.rpartition("-")[0], []).append(float(row["rl_reward"]))
+                found.setdefault(name.rpartition("-")[0], []).append(
+                    (float(row["rl_reward"]), float(row["rules_reward"]))
+                )
             for name, row in told.get("environments", {}).items():
                 arms = {arm: row["arms"][arm]["proxy"] for arm in ("rl", "base", "true_text")}
                 # Where RL learned nothing, what it earns is no target: then it is what the true texts earn.
                 learned = float(arms["rl"]["value"]) > float(arms["base"]["high"])
-                found.setdefault(name, []).append(float(arms["rl" if learned else "true_text"]["value"]))
+                true = float(arms["true_text"]["value"])
+                found.setdefault(name, []).append((float(arms["rl"]["value"]) if learned else true, true))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} holds no figures of RL ({error!r:.80}): run bench hard-environments") from error
-    return {name: fmean(values) for name, values in found.items()}
+    return {
+        name: Earned(rl=fmean(rl for rl, _ in pairs), true_texts=fmean(true for _, true in pairs))
+        for name, pairs in found.items()
+    }
+
+
+def target_of(row: Mapping[str, Any], config: EvolveBenchConfig, rl: Earned) -> float:
+    """Return the reward that a case's arms are to reach, on the case's report tasks."""
+    return config.target * rl.rl * float(row["true texts"]) / rl.true_texts
 
 
 def run_case(case: CaseConfig, config: EvolveBenchConfig, model: HFModel, folder: Path) -> dict[str, Any]:
@@ -145,11 +168,12 @@ def _row(case: CaseConfig, config: EvolveBenchConfig, model: HFModel, run: Run) 
         event = run.once(f"trace/{name}", "trace", partial(_peer, subject, config, case.seed, given))
         traces[name] = Trace.model_validate(event.payload)
     texts = [step.texts for trace in traces.values() for step in trace.within(config.budget)]
-    rewards = report_rewards(run, env, (model, program, sampling), texts)
-    return {
+    rewards = report_rewards(run, env, (model, program, sampling), [*texts, env.true_texts])
+    arms = {
         name: {"steps": _steps(trace, rewards, config.budget), **_told(trace, rewards, config.budget)}
         for name, trace in traces.items()
     }
+    return {"true texts": rewards[Candidate(texts=env.true_texts).key], "arms": arms}
 
 
 def _peer(subject: Subject, config: EvolveBenchConfig, seed: int, peer: PeerConfig) -> tuple[Trace, None]:
@@ -203,11 +227,11 @@ def trace_of(run: Run, result: EvolveResult, knobs: EvolveConfig) -> Trace:
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
-def _judged(row: Mapping[str, Any], config: EvolveBenchConfig, rl: float) -> dict[str, dict[str, float]]:
+def _judged(row: Mapping[str, Any], target: float, config: EvolveBenchConfig) -> dict[str, dict[str, float]]:
     """Return for each arm the rollouts to the target."""
     return {
-        arm: {"to target": _reached(one["steps"], config.target * rl, config.budget), "final": one["final"]}
-        for arm, one in row.items()
+        arm: {"to target": _reached(one["steps"], target, config.budget), "final": one["final"]}
+        for arm, one in row["arms"].items()
     }
 
 
@@ -216,10 +240,13 @@ def _reached(steps: Sequence[Sequence[float]], target: float, budget: int) -> fl
 
 
 def figures(
-    rows: Mapping[str, Mapping[str, Any]], config: EvolveBenchConfig, rl: Mapping[str, float]
+    rows: Mapping[str, Mapping[str, Any]], config: EvolveBenchConfig, rl: Mapping[str, Earned]
 ) -> dict[str, Any]:
     """Return, for each peer's arm, the median ratio of rollouts to the target, ours over the peer's, with its interval."""
-    judged = {name: _judged(row, config, rl[name.rpartition("-")[0]]) for name, row in rows.items()}
+    judged = {
+        name: _judged(row, target_of(row, config, rl[name.rpartition("-")[0]]), config) for name, row in rows.items()
+    }
+    rows = {name: row["arms"] for name, row in rows.items()}
     found: dict[str, Any] = {"cases run": len(rows), "reached by ours": _share(judged, OURS, config)}
     for arm in next(iter(rows.values())):
         if arm == OURS:

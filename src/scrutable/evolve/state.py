@@ -166,9 +166,7 @@ class State:
             if sentence not in sentences(text)
         )
         return [
-            Candidate(
-                texts={**parent.texts, module: added(text, [sentence])}, parents=(parent.key,), origin="sentence"
-            )
+            Candidate(texts={**parent.texts, module: added(text, [sentence])}, parents=(parent.key,), origin="sentence")
             for sentence, _ in held.most_common(_BORROWED)
         ]
 
