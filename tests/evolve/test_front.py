@@ -103,17 +103,34 @@ def test_worth_and_rank_are_by_the_line_of_descent(steps: list[tuple]) -> None:
 
 
 @given(STEPS)
-def test_left_out_is_exactly_who_holds_nothing_that_another_does_not_hold_too(steps: list[tuple]) -> None:
-    """Of two who hold the same the later one stays."""
+def test_who_may_be_a_parent_and_with_how_many_tasks(steps: list[tuple]) -> None:
+    """Who holds nothing that another does not hold too is left out; of two who hold the same the later one stays."""
     front, table = grown(steps)
     held, weights, order = table.held(), front.weights(), list(table.own)
+    stays = []
     for place, key in enumerate(order):
         covered = any(held[key] < held[other] for other in order)
         covered |= any(held[key] == held[other] for other in order[place + 1 :])
-        assert (key in weights) == (bool(held[key]) and not covered)
-    assert all(weight == len(held[key]) for key, weight in weights.items())
+        if held[key] and not covered:
+            stays.append(key)
+    for key in order:
+        better = [one for one in table.ranked()[: table.ranked().index(key)] if one in stays]
+        had = {
+            task
+            for task in held[key]
+            if task in table.own[key] or not any(task in held[one] - table.own[one].keys() for one in better)
+        }
+        assert weights.get(key, 0) == (len(had) if key in stays else 0)
     for task in TASKS:  # nothing that anyone holds is lost with those who are left out
         assert {k for k in held if task in held[k]} == set() or any(task in held[k] for k in weights)
+
+
+def test_a_task_on_which_nobody_was_tried_goes_to_the_best_of_those_who_count_with_it() -> None:
+    front = Front(TASKS)
+    front.add("p", None, {"t0": 0.0, "t1": 0.0, "t2": 1.0, "t3": 0.0}, 1)
+    front.add("weak", "p", {"t0": 0.5}, 1)
+    front.add("strong", "p", {"t1": 1.0}, 1)
+    assert front.weights() == {"strong": 3, "weak": 1}  # t2 and t3 are the strong one's alone
 
 
 def test_a_child_counts_as_its_parent_where_it_was_not_tried() -> None:

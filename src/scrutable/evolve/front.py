@@ -32,6 +32,7 @@ class _Row:
     counted: array[float] = field(default_factory=lambda: array("d"))
     children: list[str] = field(default_factory=list)
     gain: float = 0.0
+    tried: int = 0  # the tasks it has scores of its own on, a bit a task
 
 
 class Front:
@@ -77,6 +78,7 @@ class Front:
                 continue
             fresh = task not in row.own
             row.own[task] = score
+            row.tried |= 1 << place
             self._count(key, task, place, score)
             if fresh and row.parent is not None:
                 self._settle(row.parent, task, place)
@@ -154,15 +156,21 @@ class Front:
                 self._leader = one
 
     def weights(self) -> dict[str, int]:
-        """Return how many tasks each parent holds. Left out: who holds nothing that another does not hold too.
+        """Return how many tasks each parent has. Left out: who holds nothing that another does not hold too.
 
-        Of two that hold the same tasks the later one stays: it was shown to be better than what was there.
+        Of two that hold the same tasks the later one stays: it was shown to be better than what was there. A task that
+        several hold without having been tried on it, by their parents' score, goes to the best of them alone.
         """
         self._weigh()
         if self._weights is None:
-            self._weights = {
-                key: bits.bit_count() for key, bits in self._holds.items() if bits and key not in self._covered
-            }
+            self._weights, given = {}, 0
+            for key in sorted((key for key, bits in self._holds.items() if bits), key=self._rank, reverse=True):
+                if key not in self._covered:
+                    bits, tried = self._holds[key], self._rows[key].tried
+                    had = bits & (tried | ~given)
+                    given |= bits & ~tried
+                    if had:
+                        self._weights[key] = had.bit_count()
         return self._weights
 
     def _weigh(self) -> None:
