@@ -22,6 +22,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_staleness:staleness",
         "Does it cost rollouts to begin proposals before others have ended?",
     ),
+    "validation": (
+        "scrutable.cli.bench_validation:validation",
+        "What does it cost, or bring, not to score every child on the whole pool?",
+    ),
     "evolve": (
         "scrutable.cli.bench_evolve:evolve",
         "Rollouts until a text earns what RL earns, ours and gepa's.",

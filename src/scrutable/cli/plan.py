@@ -22,6 +22,7 @@ from scrutable.models.base import Model
 from scrutable.models.beside import file_of
 from scrutable.models.cost import Estimate, estimate
 from scrutable.models.hf import HFModel
+from scrutable.programs.wanted import program_for
 from scrutable.report.words import count, seconds
 from scrutable.train import estimate as training
 from scrutable.train.rl import TrainConfig
@@ -84,12 +85,14 @@ def show_search(screen: Screen, model: Model, writer: Model, environment: Enviro
     tasks = environment.tasks("search")
     samples = (config.reflect.samples or _SAMPLES) if file_of(writer, FORMAT) else 1 + (config.reflect.samples or 1)
     written = min(config.proposals, config.budget // (config.width * config.screen)) * samples
+    modules = len(program_for(environment).modules)  # a rollout of a program is an answer of each
     asked = {"rollouts": (model, config.budget), "answers of the writer": (writer, written)}
+    answers = {"rollouts": config.budget * modules, "answers of the writer": written}
     here = {one.identity: one for one in (model, writer) if isinstance(one, HFModel)}
     timed = {key: estimate(one, prompt_tokens=_tokens(one, tasks), answer_tokens=ANSWER) for key, one in here.items()}
     took = {
-        what: _seconds(Usage(generations=number), timed[one.identity]) if one.identity in timed else None
-        for what, (one, number) in asked.items()
+        what: _seconds(Usage(generations=answers[what]), timed[one.identity]) if one.identity in timed else None
+        for what, (one, _) in asked.items()
     }
     rows = [
         (what, count(number), "as the server" if (known := took[what]) is None else seconds(known))
@@ -100,6 +103,12 @@ def show_search(screen: Screen, model: Model, writer: Model, environment: Enviro
         screen.say(
             f"weights of {here[key].name}: {_size(cost.weight_bytes)}; a batch takes {_size(cost.batch_bytes)} more"
         )
+    if modules > 1:
+        screen.say(f"A rollout is {modules} answers, one of each module.")
+    limits = {"tokens": config.tokens, "of money": config.money, "seconds": config.seconds}
+    for what, most in limits.items():
+        if most is not None:
+            screen.say(f"Nor more than {most:,g} {what}.")
     screen.say("An answer is taken to have 16 tokens. A search that finds nothing better stops early.")
     screen.result(
         {

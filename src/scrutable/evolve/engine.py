@@ -38,7 +38,7 @@ from scrutable.evolve.state import State
 from scrutable.models.api import ServedModel
 from scrutable.models.base import Model
 from scrutable.programs.base import Program
-from scrutable.programs.text import SingleText
+from scrutable.programs.wanted import program_for
 
 __all__ = ["EvolveConfig", "EvolveResult", "Search", "evolve", "search", "splits_of"]
 
@@ -54,15 +54,16 @@ def evolve(
 ) -> EvolveResult:
     """Evolve a text (or a program's texts) that raises the environment's reward of the model's answers.
 
-    proposer: who writes; by default the model itself. start: texts to start from; a string is given to every module. Events
-    go to `run` under "evolve/"; a run that was killed, or is finished, goes on from what stands there. A served model is
-    asked by many threads at once (`slots`), a local one by this thread.
+    proposer: who writes; by default the model itself. program: what texts are given to; by default what the environment
+    wants. start: texts to start from; a string is given to every module. Events go to `run` under "evolve/"; a run that was
+    killed, or is finished, goes on from what stands there. A served model is asked by many threads at once (`slots`), a
+    local one by this thread.
     Errors: UserError when the environment has no reward, a split is too small, no start can be scored, or the run holds
     another search.
     """
     searched, kept = splits_of(env)
     config = config or EvolveConfig()
-    program = program or SingleText()
+    program = program or program_for(env)
     scorer = RewardScorer(env, model, program, Sampling(temperature=config.temperature, max_tokens=config.max_tokens))
     starts = [
         Candidate(texts=dict.fromkeys(program.modules, one) if isinstance(one, str) else dict(one)) for one in start
