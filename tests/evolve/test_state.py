@@ -216,9 +216,28 @@ def test_merges_are_tried_only_where_two_have_parted() -> None:
             one, other = text("r . a .", ROOT), text("r . b .", ROOT)
             for child in (one, other):
                 where.take_in(child, ROOT.key, cells(where, child, POOL))
-            found = {merge.text for number in range(8) for merge in begun(where, number, compose=True).merges}
+            tried = [merge for number in range(8) for merge in begun(where, number, compose=True).merges]
+            found = {merge.text for merge in tried if merge.origin == "merge"}
             assert found == (set() if parted == 2 else {"r . a . b .", "r . b . a ."})
             assert not begun(where, 9, compose=False).merges
+
+
+def test_a_parent_is_tried_with_the_sentences_that_most_others_on_the_front_hold() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        where = state(run, lambda text, number: float(f"good {number % 4}" in text))
+        held = ("good 0 . rare .", "good 1 . shared .", "good 2 . shared .", "good 3 . shared .")
+        children = [text(f"r . {one}", ROOT) for one in held]
+        for child in children:
+            where.take_in(child, ROOT.key, cells(where, child, POOL))
+        tried = [one for number in range(12) for one in begun(where, number, compose=True).merges]
+        alone = [one for one in tried if one.origin == "sentence"]
+        assert "r . good 0 . rare . shared ." in {one.text for one in alone}  # three hold it
+        for one in alone:
+            (above,) = one.parents
+            parent = where.accepted[above].text
+            assert one.text.startswith(parent)
+            assert one.text != parent
+        assert not any("shared . shared" in one.text for one in alone)
 
 
 def test_of_a_program_a_merge_takes_the_modules_that_the_other_changed() -> None:
@@ -231,6 +250,22 @@ def test_of_a_program_a_merge_takes_the_modules_that_the_other_changed() -> None
         for child in (one, other):
             where.take_in(child, root.key)
         assert where._joined(one, other) == {"plan": "new .", "act": "new ."}
+
+
+def test_a_programs_texts_take_turns_in_a_line() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        root = Candidate(texts={"plan": "", "act": ""})
+        where = State(Ledger(run, Told(), Limits(1000)), Parts(SHOWN, POOL, (), ()), 6)
+        where.take_in(root, None)
+        starts = [begun(where, number) for number in range(4)]
+        assert [one.module for one in starts] == ["act", "plan", "act", "plan"]  # before anything is known
+        child = Candidate(texts={**root.texts, starts[0].module: "new ."}, parents=(root.key,))
+        where.commit(Outcome(starts[0], (Judged(child, True, "because", 8, 0.1),), (), Proposal()))
+        assert {where._module(child, number) for number in range(4)} == {"plan"}
+        assert {where._module(root, number) for number in range(4)} == {"plan"}
+        where.commit(Outcome(starts[1], (), (), Proposal()))
+        assert [where._module(root, number) for number in range(2)] == ["act", "plan"]
+        assert where._module(child, 0) == "plan"  # its own line goes on as it was
 
 
 def test_the_target_is_reached_by_a_plain_mean_on_tasks_enough() -> None:
