@@ -56,6 +56,11 @@ class Front:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self._best)
+
     def add(self, key: str, parent: str | None, scores: Mapping[str, float], length: int) -> None:
         """Take a candidate in with its scores by task and its number of words. parent: one that is in, or None."""
         above = self._rows[parent].counted if parent is not None else array("d", [-math.inf] * len(self._best))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from scrutable.core.accounts import Interval
@@ -20,32 +21,46 @@ from scrutable.evolve.budget import tokens_of
 from scrutable.evolve.cells import CellKey, Cells
 from scrutable.evolve.effects import Effects, one_changed
 from scrutable.evolve.front import Front
+from scrutable.evolve.joins import joined
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.proposals import Idea, Judged, Outcome, Start
-from scrutable.evolve.sentences import added, length, sentences
+from scrutable.evolve.sentences import length
 
 _LOST = 2  # so often may a text lose a screening before it is tried no more
-_PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
 _IDEAS = 3  # children of a proposal that come of what is known of sentences
-_BORROWED = 2  # children of a proposal that have a sentence of others on the front
 _ENOUGH = 16  # tasks from which on a plain mean may reach the target
+
+
+@dataclass(frozen=True)
+class Others:
+    """Answers of others that a writer is shown beside its parent's.
+
+    most: how many; beyond: also to tasks that its parent is not shown on; lanes: proposals under way at once, which should
+    not all be shown the same.
+    """
+
+    most: int = 0
+    beyond: bool = False
+    lanes: int = 1
 
 
 class State:
     """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so.
 
-    explore: tasks that a writer is shown; contrasts: others' answers to them that it may be shown too; apart: the tasks are
-    drawn anew each time, from those outside the pool (as the reference does).
+    explore: tasks that a writer is shown; others: how many answers of others it may be shown too, and how; apart: the
+    tasks are drawn anew each time, from those outside the pool (as the reference does).
     """
 
-    def __init__(self, ledger: Ledger, parts: Parts, explore: int, contrasts: int = 0, *, apart: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, parts: Parts, explore: int, others: Others | None = None, *, apart: bool = False
+    ) -> None:
         self.run: Run = ledger.run
         self.ledger, self.parts = ledger, parts
         self.front = Front([key for key, _ in parts.pool])
         self.accepted: dict[str, Candidate] = {}
         self.commits = 0
-        self._explore, self._contrasts, self._apart = explore, contrasts, apart
+        self._explore, self._contrasts, self._apart = explore, others or Others(), apart
         self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
         self._screened: dict[str, dict[str, float]] = {}
@@ -56,6 +71,7 @@ class State:
         self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
         self._pool = dict(parts.pool)
+        self._tasks = {**dict(parts.shown), **self._pool}
         self._range = (math.inf, -math.inf)
         self._tokens = 0
         self.notes: tuple[str, ...] = ()
@@ -69,10 +85,11 @@ class State:
         parent = self.accepted[self.front.draw(draws)]
         module = self._module(parent, number)
         shown = self._shown(parent, number)
-        names = {key for key, _ in shown}
+        others = self._others(parent, shown, number)
+        names = {key for key, _ in shown} | {key for _, (key, _) in others}
         order = [pair for pair in self._order(parent.key) if pair[0] not in names]
         if len(order) < max(8, len(self.parts.pool) // 4):  # so few tasks that the shown ones must decide too
-            order += [pair for pair in shown if pair[0] in self._pool]
+            order += [pair for pair in self._order(parent.key) if pair[0] in names]
             self.notes = (
                 "the pool is small beside what a proposal shows: tasks that its writer saw tested what it wrote",
             )
@@ -84,8 +101,8 @@ class State:
             shown=shown,
             order=tuple(order),
             standard=standard,
-            merges=(*self._merges(parent), *self._borrowed(parent, module)) if compose else (),
-            others=self._others(parent, shown),
+            merges=joined(parent, module, self.accepted, self.front) if compose else (),
+            others=others,
             ideas=self._ideas(parent, module) if compose else (),
             closed=lambda key: self._is_closed(key, seen),
         )
@@ -119,7 +136,9 @@ class State:
         if len(known) < min(self._explore, len(order)):
             known += [pair for pair in order if pair[0] not in have]
         rank = {pair[0]: place for place, pair in enumerate(known)}
-        waiting = [pair for pair in known if pair[0] in have and self._unseen.get(pair[0])] if self._contrasts else []
+        waiting = (
+            [pair for pair in known if pair[0] in have and self._unseen.get(pair[0])] if self._contrasts.most else []
+        )
         waiting.sort(key=lambda pair: (-len(self._unseen[pair[0]]), rank[pair[0]]))
         first = waiting[: self._explore // 2]
         taken = {key for key, _ in first}
@@ -135,67 +154,21 @@ class State:
             Idea(one, *self.effects.carried(parent, one, module)) for one in made if one.key not in self._tested
         )
 
-    def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, str], ...]:
-        """Return whose answers to these tasks no writer saw yet, one of each task in turn: (candidate, task)."""
-        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key, _ in shown]
-        mixed = [pair for row in zip_longest(*queues) for pair in row if pair is not None]
-        return tuple(mixed[: self._contrasts])
+    def _others(self, parent: Candidate, shown: Sequence[Keyed], number: int) -> tuple[tuple[str, Keyed], ...]:
+        """Return whose answers to which tasks no writer saw yet: (candidate, task), first those that are this proposal's turn.
 
-    def _merges(self, parent: Candidate) -> Iterable[Candidate]:
-        """Return the parent with what helped another, where they have parted: each holds tasks that the other does not."""
-        own = self.front.holds(parent.key)
-        least = max(1, round(_PARTED * len(self.parts.pool)))
-        for key in self.front.weights():
-            theirs = self.front.holds(key)
-            apart = min((own & ~theirs).bit_count(), (theirs & ~own).bit_count())
-            if key != parent.key and apart >= least:
-                texts = self._joined(parent, self.accepted[key])
-                if texts != parent.texts:
-                    yield Candidate(texts=texts, parents=(parent.key, key), origin="merge")
-
-    def _borrowed(self, parent: Candidate, module: str) -> list[Candidate]:
-        """Return the parent with one sentence more that others on the front hold, the commonest first.
-
-        A whole line brings along what came in with something good; a sentence alone does not.
+        Of the shown tasks one of each in turn; then of those tasks where most are waiting, so that few are lost to the test.
         """
-        text = parent.texts[module]
-        held = Counter(
-            sentence
-            for key in self.front.weights()
-            for sentence in sentences(self.accepted[key].texts[module])
-            if sentence not in sentences(text)
-        )
-        return [
-            Candidate(texts={**parent.texts, module: added(text, [sentence])}, parents=(parent.key,), origin="sentence")
-            for sentence, _ in held.most_common(_BORROWED)
-        ]
-
-    def _joined(self, one: Candidate, other: Candidate) -> dict[str, str]:
-        """Return the first's texts with what helped the other: of a program whole texts, by common ancestor; else sentences."""
-        if len(one.texts) > 1:
-            above = self._line(one)
-            base = next((self.accepted[key] for key in self._line(other) if key in above), None)
-            if base is not None:
-                theirs = {name for name, text in other.texts.items() if text != base.texts[name]}
-                mine = {name for name, text in one.texts.items() if text != base.texts[name]}
-                if theirs - mine:
-                    return {name: other.texts[name] if name in theirs - mine else t for name, t in one.texts.items()}
-        return {name: added(text, self._helpful(other, name)) for name, text in one.texts.items()}
-
-    def _helpful(self, candidate: Candidate, module: str) -> list[str]:
-        """Return the sentences of a candidate's text that came into its line with a gain, or were there at the start."""
-        kept: list[str] = []
-        for key in reversed(self._line(candidate)):
-            step = self.accepted[key]
-            kept += [one for one in sentences(step.texts[module]) if one not in kept]
-        return [one for one in kept if one in sentences(candidate.texts[module])]
-
-    def _line(self, candidate: Candidate) -> list[str]:
-        """Return the keys from a candidate up to where its line began."""
-        line = [candidate.key]
-        while (above := self.accepted[line[-1]].parents[:1]) and above[0] in self.accepted and above[0] not in line:
-            line.append(above[0])
-        return line
+        how, names = self._contrasts, [key for key, _ in shown]
+        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key in names]
+        mixed = [pair for row in zip_longest(*queues) for pair in row if pair is not None]
+        if how.beyond:
+            waiting = sorted(
+                (key for key in self._unseen if key in self._tasks and key not in names),
+                key=lambda key: -len(self._unseen[key]),
+            )
+            mixed += [(name, key) for key in _turns(waiting, number, how.lanes) for name in self._unseen[key]]
+        return tuple((name, (key, self._tasks[key])) for name, key in mixed[: how.most])
 
     def _is_closed(self, key: str, seen: int) -> bool:
         return sum(at < seen for at in self._closed.get(key, ())) >= _LOST
@@ -327,3 +300,8 @@ class State:
         """Return a text's mean on what of the pool it was scored on, screening too, with an interval: for people to see."""
         known = list({**self._screened.get(key, {}), **self._scores.get(key, {})}.values())
         return normal_mean(known) if known else None
+
+
+def _turns(waiting: Sequence[str], number: int, lanes: int) -> list[str]:
+    """Return the tasks with those first whose turn it is: of several proposals under way, each begins with others."""
+    return [key for lane in range(lanes) for key in waiting[(number + lane) % lanes :: lanes]]
