@@ -11,7 +11,7 @@ from tests.evolve.writing import ITEMS, Answering
 
 from scrutable.core.records import Generation, Usage
 from scrutable.evolve.reflection import Item, Proposal, ReflectConfig, RuleFormat, RuleWriter
-from scrutable.evolve.rule_writer import drawn_from
+from scrutable.evolve.rule_writer import hands_of
 
 FORM = RuleFormat(
     item="task : {prompt} answer : {answer} rater : {feedback}", ask="write the rules .", items=5, shown="good ."
@@ -106,7 +106,7 @@ def test_what_was_asked_has_a_digest_of_its_own() -> None:
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), max_size=30), st.integers(2, 7), st.integers(0, 99))
 def test_a_draw_holds_bad_and_good_where_there_are_any(scores: list[float | None], count: int, seed: int) -> None:
     items = [Item(prompt=str(i), answer="", score=score) for i, score in enumerate(scores)]
-    drawn = drawn_from(items, count, Random(seed))
+    drawn = hands_of(items, count, 1, Random(seed))[0]
     assert len(drawn) == min(count, len(items))
     assert len({item.prompt for item in drawn}) == len(drawn)
     values, got = ([-1.0 if one.score is None else one.score for one in part] for part in (items, drawn))
@@ -118,20 +118,20 @@ def test_a_draw_holds_bad_and_good_where_there_are_any(scores: list[float | None
 @pytest.mark.parametrize("rare", [0.0, 1.0])
 def test_the_only_bad_or_good_one_is_in_every_draw(rare: float) -> None:
     items = [Item(prompt=str(i), answer="", score=rare if i == 9 else 1 - rare) for i in range(24)]
-    assert all("9" in [item.prompt for item in drawn_from(items, 5, Random(seed))] for seed in range(50))
+    assert all("9" in [item.prompt for item in hands_of(items, 5, 1, Random(seed))[0]] for seed in range(50))
 
 
 def test_two_of_five_are_from_the_worst_third_and_the_rest_from_the_best() -> None:
     items = [Item(prompt=str(i), answer="", score=float(i)) for i in range(24)]
     for seed in range(50):
-        places = sorted(int(item.prompt) for item in drawn_from(items, 5, Random(seed)))
+        places = sorted(int(item.prompt) for item in hands_of(items, 5, 1, Random(seed))[0])
         assert places[1] < 8
         assert places[2] >= 16
 
 
 def test_all_tasks_are_drawn_about_as_often_among_equals() -> None:
     items = [Item(prompt=str(i), answer="", score=0.0) for i in range(12)]
-    counts = Counter(item.prompt for seed in range(600) for item in drawn_from(items, 5, Random(seed)))
+    counts = Counter(item.prompt for seed in range(600) for item in hands_of(items, 5, 1, Random(seed))[0])
     assert all(180 <= counts[str(i)] <= 320 for i in range(12))  # 250 each
 
 

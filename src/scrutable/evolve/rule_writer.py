@@ -62,13 +62,13 @@ class RuleWriter:
     def propose(self, texts: Mapping[str, str], module: str, items: Sequence[Item], seed: int) -> Proposal:
         """Draw several answers in one batch, each to tasks of its own (see `Proposer`)."""
         draws = Random(f"rule writer/{seed}")
-        shown = [drawn_from(items, self._form.items, draws) for _ in range(self._samples)]
+        shown = hands_of(items, self._form.items, self._samples, draws)
         asked = [" ".join([*(self._item(item, module, list(texts)) for item in own), self._form.ask]) for own in shown]
         sampling = self._sampling.model_copy(update={"seed": seed})
         drawn = self._model.generate([(Message(role="user", content=one),) for one in asked], sampling)
         found = read_texts(drawn, self._text_of, Shown(items, texts, self._copied_words))
-        hands = {id(item) for hand in shown for item in hand}
-        seen = tuple(place for place, item in enumerate(items) if id(item) in hands)
+        held = {id(item) for hand in shown for item in hand}
+        seen = tuple(place for place, item in enumerate(items) if id(item) in held)
         return found.model_copy(update={"prompt_digest": told_by(asked), "shown": seen})
 
     def _text_of(self, answer: str) -> str:
@@ -87,28 +87,55 @@ class RuleWriter:
         return re.sub(r"\{(prompt|answer|feedback)\}", lambda found: filled[found[1]], self._form.item)
 
 
-def drawn_from(items: Sequence[Item], count: int, draws: Random) -> list[Item]:
-    """Draw `count` of the items: two of five from the worst third, the others from the best; all, as they lie, where few.
+def hands_of(items: Sequence[Item], count: int, hands: int, draws: Random) -> list[list[Item]]:
+    """Deal `hands` of `count` items: two of five bad ones, the others good; all, as they lie, where few.
 
-    One that is not the best is in each draw where there is any, and one that is not the worst. Unscored ones lie lowest.
-    Bad answers say what is wanted, good ones where it is not: with more bad ones true rules are written under other
-    conditions, and one true sentence of two is more often missing.
+    Bad are the worst third and all that are as bad, good are the best third and all that are as good; each comes up once
+    before any comes up again. One that is not the best is in each hand where there is any, and one that is not the worst.
+    Unscored ones lie lowest. Bad answers say what is wanted, good ones where it is not: with more bad ones true rules are
+    written under other conditions, and one true sentence of two is more often missing.
     """
     if len(items) <= count:
-        return list(items)
+        return [list(items)] * hands
     scores = [float("-inf") if item.score is None else item.score for item in items]
     places = list(range(len(items)))
     draws.shuffle(places)  # of equals, any
     places.sort(key=lambda place: scores[place])
     bad, third = max(1, 2 * count // 5), len(items) // 3
-    worst = draws.sample(places[: max(bad, third)], bad)
-    if all(scores[place] == max(scores) for place in worst):
-        worst[0] = places[0]
-    rest = [place for place in places if place not in worst]
     good = count - bad
-    best = draws.sample(rest[len(rest) - max(good, third) :], good)
-    if good and all(scores[place] == min(scores) for place in (*worst, *best)):
-        best[0] = places[-1]
-    chosen = [*worst, *best]
-    draws.shuffle(chosen)
-    return [items[place] for place in chosen]
+    low, high = scores[places[max(bad, third) - 1]], scores[places[-max(good, third)]]
+    lows = _Deck([place for place in places if scores[place] <= low], draws)
+    highs = _Deck([place for place in places if scores[place] >= high], draws)
+    dealt = []
+    for _ in range(hands):
+        worst = lows.deal(bad, ())
+        if all(scores[place] == max(scores) for place in worst):
+            worst[0] = places[0]
+        best = highs.deal(good, worst)
+        if good and all(scores[place] == min(scores) for place in (*worst, *best)):
+            best[0] = places[-1]
+        chosen = [*worst, *best]
+        draws.shuffle(chosen)
+        dealt.append([items[place] for place in chosen])
+    return dealt
+
+
+class _Deck:
+    """Places in drawn order, each once; then again. It has more than any hand takes."""
+
+    def __init__(self, places: list[int], draws: Random) -> None:
+        self._places, self._draws, self._left = places, draws, list[int]()
+
+    def deal(self, count: int, held: Sequence[int]) -> list[int]:
+        """Return `count` places that are not held."""
+        dealt, back = list[int](), list[int]()
+        while len(dealt) < count:
+            if not self._left:
+                self._left = [place for place in self._places if place not in dealt and place not in held]
+                self._draws.shuffle(self._left)
+                if not self._left:
+                    break
+            place = self._left.pop()
+            (back if place in held else dealt).append(place)
+        self._left += back
+        return dealt
