@@ -263,16 +263,20 @@ class _Seen:
         self.found: dict[str, torch.Tensor] = {}
         self.nodes: dict[str, torch.Tensor] = {}
 
-    def look(self, name: str, h: torch.Tensor) -> None:
-        """Take what passes a place, and end the pass when nothing more is wanted."""
+    def look(self, name: str, h: torch.Tensor) -> torch.Tensor | None:
+        """Take what passes a place, and end the pass when nothing more is wanted.
+
+        A gradient's node is a view that goes on to this place alone: what other modules make of the same tensor is theirs.
+        """
         if h.is_quantized or not h.is_floating_point() or h.numel() != self.tokens * h.shape[-1]:
             raise UserError(f"{self.model} has no row of plain numbers for each token at {name}: read another place")
         if self.places[name].gradient:
-            self.nodes[name] = h
-        else:
-            self.found[name] = self.chosen(h.detach())
+            self.nodes[name] = h.view_as(h)
+            return self.nodes[name]
+        self.found[name] = self.chosen(h.detach())
         if len(self.found) == len(self.places):
             raise _Enough
+        return None
 
     def chosen(self, h: torch.Tensor) -> torch.Tensor:
         """Return the rows that are kept."""

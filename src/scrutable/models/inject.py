@@ -64,12 +64,13 @@ class Injection:
         import torch
 
         wide = torch.promote_types(h_BTd.dtype, torch.float32)
-        v_Nd = self.vectors.to(h_BTd.device, wide)
+        terms_Nd = self.vectors.to(h_BTd.device, wide)
         if self.scale is not None:
-            return (self.scale * v_Nd).to(h_BTd)
-        length_N1 = h_BTd.detach()[self._where(h_BTd)].to(wide).norm(dim=-1, keepdim=True)
-        unit_Nd = torch.nn.functional.normalize(v_Nd, dim=-1, eps=1e-30)
-        return (self.alpha * length_N1 * unit_Nd).to(h_BTd)
+            terms_Nd = self.scale * terms_Nd
+        else:
+            length_N1 = h_BTd.detach()[self._where(h_BTd)].to(wide).norm(dim=-1, keepdim=True)
+            terms_Nd = terms_Nd * (self.alpha * length_N1 / terms_Nd.norm(dim=-1, keepdim=True).clamp_min(1e-30))
+        return terms_Nd.to(h_BTd)
 
     def moved(self, by: Sequence[int]) -> Injection:
         """Return the same with the columns of each row moved by so many (as padding on the left moves them)."""
