@@ -1,0 +1,255 @@
+"""capture: what does it cost to read a model's inside, over a bare forward pass of the same tokens?
+
+Everything in one process, in turn, round by round; a ratio is the median over rounds of one time over the bare pass's of the same
+round, so that what else the machine does strikes both. Two models: the built-in one, where Python's own share is large, and a
+random Llama in which computing dominates and the head is about a fifth of it, as in published models of a billion weights. The
+bare pass is transformers' own forward of a model without adapters, head and all, no cache. Time is that of the processor on
+the CPU, of the clock (after waiting for the device) elsewhere.
+
+Injection is set against a loop over the batch that does the same row by row, as published code does: the writes alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from scrutable.core.config import Config, anywhere
+from scrutable.models.capture import Capture, Difference
+from scrutable.models.hf import HFModel, load_model
+from scrutable.models.inject import Injection
+from scrutable.models.passages import EVERY, Passage, Span
+from scrutable.train.lora import Recipe, lora_config
+
+if TYPE_CHECKING:
+    import torch
+
+Say = Callable[[str], None]
+TARGETS = {
+    "all layers": 1.05,
+    "stop at the middle": 0.65,
+    "difference by toggling": 2.2,
+    "loop over indexed write": 5.0,
+}
+"""At most, but for the last, which is at least."""
+
+
+class CaptureConfig(Config):
+    """What is measured."""
+
+    rounds: int = Field(default=30, ge=5, description="rounds: each times everything once, in another order")
+    batch: int = Field(default=32, ge=2, description="sequences passed at once")
+    prompt: int = Field(default=24, ge=2, description="tokens of a prompt")
+    answer: int = Field(default=16, ge=2, description="tokens of an answer")
+    width: int = Field(default=512, ge=64, description="width of the random Llama")
+    layers: int = Field(default=8, ge=2, description="layers of the random Llama")
+    rows: int = Field(default=12288, ge=512, description="rows of its embedding and head")
+    vectors: int = Field(default=4, ge=1, description="vectors added to each sequence")
+    device: str = anywhere("cpu", "cpu, cuda, cuda:1, mps")
+    seed: int = Field(default=0, description="seed of weights, tokens and vectors")
+
+
+def capture(config: CaptureConfig, say: Say = print) -> dict[str, Any]:
+    """Measure both models; return the figures. Takes some minutes."""
+    import torch
+
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"targets": TARGETS, "torch": torch.__version__, "device": config.device, "threads": 1}
+    with tempfile.TemporaryDirectory(prefix="scrutable-") as place:
+        small = load_model("pidgin", device=config.device)
+        for name, model in (("pidgin", small), ("random Llama", random_llama(small, config))):
+            say(f"{name}: {config.rounds} rounds of {config.batch} x {config.prompt + config.answer} tokens")
+            told = one_model(model, config, Path(place) / name.replace(" ", "-"))
+            found[name] = told
+            for what, ratio in told["over a bare pass"].items():
+                say(f"  {what}: {ratio['ratio']:.3f} of a bare pass (half of the rounds {ratio['half']})")
+            say(
+                f"  injection: the loop takes {told['injection']['loop over indexed write']:.1f} times the indexed write"
+            )
+    return found
+
+
+def random_llama(like: HFModel, config: CaptureConfig) -> HFModel:
+    """Return a Llama with random weights that asks as `like` does."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        module = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=config.rows,
+                hidden_size=config.width,
+                intermediate_size=config.width * 11 // 4,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.width // 64,
+                tie_word_embeddings=False,
+            )
+        )
+    return like.over(module.to(config.device).eval().requires_grad_(False), f"random llama {config.model_dump()}")
+
+
+def one_model(model: HFModel, config: CaptureConfig, place: Path) -> dict[str, Any]:
+    """Return the figures of one model."""
+    import torch
+
+    rng = np.random.default_rng(config.seed)
+    ids = rng.integers(4, model.size, size=(config.batch, config.prompt + config.answer)).tolist()
+    passages = [
+        Passage(str(i), 0, tuple(row[: config.prompt]), tuple(row[config.prompt :])) for i, row in enumerate(ids)
+    ]
+    tensor = torch.tensor(ids, device=model.device)
+    tuned = with_random_adapter(model, place, config.seed)
+    stack = Capture(model, ("embedding",)).stack
+    depth, width = len(stack.layers), stack.width
+    middle = (f"residual.{depth // 2 - 1}",)
+    pairs = [(one, one) for one in passages]
+    answers, every = Span(0, None), EVERY
+
+    def bare() -> None:
+        with torch.no_grad():
+            model.module(input_ids=tensor, attention_mask=torch.ones_like(tensor), use_cache=False)
+
+    def hooked() -> None:
+        """All layers read, and the pass gone through to the head: what hooks alone cost."""
+        seen: list[torch.Tensor] = []
+        handles = [layer.register_forward_hook(lambda *given: seen.append(given[2])) for layer in stack.layers]
+        bare()
+        for handle in handles:
+            handle.remove()
+
+    def reading(places: tuple[str, ...], span: Span) -> Callable[[], None]:
+        reader = Capture(model, places, span)
+        return lambda: _drop(reader.read(passages))
+
+    def differing(places: tuple[str, ...]) -> Callable[[], None]:
+        reader = Difference.of(tuned.base, tuned, places, answers)
+        return lambda: _drop(reader.read(pairs))
+
+    linears = tuple(f"{side}.{at}.{path}" for at in range(depth) for path in stack.linear(at) for side in ("in", "out"))
+    things = {
+        "hooks on all layers, with the head": hooked,
+        "all layers, answers' tokens": reading(stack.residuals, answers),
+        "all layers, every token": reading(stack.residuals, every),
+        "the last layer, without the head": reading(stack.residuals[-1:], answers),
+        "stop at the middle": reading(middle, answers),
+        "inputs and outputs of all linear modules, answers' tokens": reading(linears, answers),
+        "gradient at the middle, answers' tokens": reading((f"gradient.{middle[0]}",), answers),
+        "difference by toggling, all layers": differing(stack.residuals),
+        "difference by toggling, the middle": differing(middle),
+    }
+    told = in_turn({"bare": bare, **things}, config.rounds, str(model.device))
+    return {
+        "sequences": config.batch,
+        "tokens": config.prompt + config.answer,
+        "layers": depth,
+        "width": width,
+        "rows of the head": int(model.module.get_output_embeddings().weight.shape[0]),
+        "bare pass, ms": round(1000 * float(np.median(told["bare"])), 3),
+        "over a bare pass": {name: _ratio(told[name] / told["bare"]) for name in things},
+        "injection": injections(config, width, model.device),
+    }
+
+
+def with_random_adapter(model: HFModel, place: Path, seed: int) -> HFModel:
+    """Return a copy of the model with a random LoRA of rank 8 on all linear modules: the bare one stays bare."""
+    import torch
+    from peft import get_peft_model
+
+    module = copy.deepcopy(model.module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lora = lora_config(module, Recipe())
+        lora.init_lora_weights = False
+        get_peft_model(copy.deepcopy(module), lora).save_pretrained(place)
+    return model.over(module, f"{model.identity} to be tuned").with_adapter(place, verify=False)
+
+
+def injections(config: CaptureConfig, width: int, device: torch.device) -> dict[str, Any]:
+    """Return what one indexed write costs, and the loop over the batch, on the stream of a whole batch."""
+    import torch
+
+    draw = torch.Generator().manual_seed(config.seed)
+    shape = (config.batch, config.prompt, width)
+    stream = torch.randn(shape, generator=draw).to(device)
+    vectors = torch.randn((config.batch, config.vectors, width), generator=draw).to(device)
+    columns = torch.stack(
+        [torch.randperm(config.prompt, generator=draw)[: config.vectors] for _ in range(config.batch)]
+    )
+    rows = torch.arange(config.batch).repeat_interleave(config.vectors)
+    made = Injection(vectors.flatten(0, 1), rows.to(device), columns.flatten().to(device))
+    columns = columns.to(device)
+    one, two = stream.clone(), stream.clone()
+    apart = (made.add_to(one) - loop(two, vectors, columns)).abs().max()
+    told = in_turn(
+        {"indexed": lambda: _drop(made.add_to(one)), "loop": lambda: _drop(loop(two, vectors, columns))},
+        10 * config.rounds,
+        str(device),
+    )
+    return {
+        "loop over indexed write": round(float(np.median(told["loop"] / told["indexed"])), 2),
+        "indexed write, ms": round(1000 * float(np.median(told["indexed"])), 4),
+        "loop, ms": round(1000 * float(np.median(told["loop"])), 4),
+        "vectors a sequence": config.vectors,
+        "largest difference": float(apart),
+    }
+
+
+def loop(stream: torch.Tensor, vectors: torch.Tensor, columns: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+    """Add vectors [B, K, width] at columns [B, K] of the stream, row by row, in place."""
+    import torch
+
+    for row in range(len(stream)):
+        here = stream[row, columns[row]]
+        added = alpha * here.norm(dim=-1, keepdim=True) * torch.nn.functional.normalize(vectors[row], dim=-1)
+        stream[row, columns[row]] = here + added.detach()
+    return stream
+
+
+def in_turn(things: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, np.ndarray]:
+    """Return seconds [rounds] of each thing, all in turn within a round, beginning with another in each; two to warm up."""
+    names = list(things)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    clock = _Clock(device)
+    for number in range(-2, rounds):
+        begin = number % len(names)
+        for name in names[begin:] + names[:begin]:
+            start = clock.now()
+            things[name]()
+            seconds = clock.now() - start
+            if number >= 0:
+                found[name].append(seconds)
+    return {name: np.array(seconds) for name, seconds in found.items()}
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Time of the processor on the CPU; elsewhere of the clock, when the device is done."""
+
+    device: str
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+        if self.device == "cpu":
+            return time.process_time()
+        import torch
+
+        (torch.cuda if self.device.startswith("cuda") else torch.mps).synchronize()
+        return time.perf_counter()
+
+
+def _ratio(ratios: np.ndarray) -> dict[str, Any]:
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return {"ratio": round(float(middle), 3), "half": [round(float(low), 3), round(float(high), 3)]}
+
+
+def _drop(_: object) -> None:
+    return None
