@@ -15,7 +15,7 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +46,14 @@ class CaptureConfig(Config):
     """What is measured."""
 
     rounds: int = Field(default=30, ge=5, description="rounds: each times everything once, in another order")
-    batch: int = Field(default=32, ge=2, description="sequences passed at once")
+    big_rounds: int = Field(default=10, ge=3, description="rounds with the random Llama")
+    batch: int = Field(default=16, ge=2, description="sequences passed at once")
     prompt: int = Field(default=24, ge=2, description="tokens of a prompt")
     answer: int = Field(default=16, ge=2, description="tokens of an answer")
     width: int = Field(default=512, ge=64, description="width of the random Llama")
     layers: int = Field(default=8, ge=2, description="layers of the random Llama")
     rows: int = Field(default=12288, ge=512, description="rows of its embedding and head")
-    vectors: int = Field(default=4, ge=1, description="vectors added to each sequence")
+    injected: int = Field(default=64, ge=2, description="sequences of a batch in which vectors are added")
     device: str = anywhere("cpu", "cpu, cuda, cuda:1, mps")
     seed: int = Field(default=0, description="seed of weights, tokens and vectors")
 
@@ -65,9 +66,12 @@ def capture(config: CaptureConfig, say: Say = print) -> dict[str, Any]:
     found: dict[str, Any] = {"targets": TARGETS, "torch": torch.__version__, "device": config.device, "threads": 1}
     with tempfile.TemporaryDirectory(prefix="scrutable-") as place:
         small = load_model("pidgin", device=config.device)
-        for name, model in (("pidgin", small), ("random Llama", random_llama(small, config))):
-            say(f"{name}: {config.rounds} rounds of {config.batch} x {config.prompt + config.answer} tokens")
-            told = one_model(model, config, Path(place) / name.replace(" ", "-"))
+        for name, model, rounds in (
+            ("pidgin", small, config.rounds),
+            ("random Llama", random_llama(small, config), config.big_rounds),
+        ):
+            say(f"{name}: {rounds} rounds of {config.batch} x {config.prompt + config.answer} tokens")
+            told = one_model(model, config, rounds, Path(place) / name.replace(" ", "-"))
             found[name] = told
             for what, ratio in told["over a bare pass"].items():
                 say(f"  {what}: {ratio['ratio']:.3f} of a bare pass (half of the rounds {ratio['half']})")
@@ -97,7 +101,7 @@ def random_llama(like: HFModel, config: CaptureConfig) -> HFModel:
     return like.over(module.to(config.device).eval().requires_grad_(False), f"random llama {config.model_dump()}")
 
 
-def one_model(model: HFModel, config: CaptureConfig, place: Path) -> dict[str, Any]:
+def one_model(model: HFModel, config: CaptureConfig, rounds: int, place: Path) -> dict[str, Any]:
     """Return the figures of one model."""
     import torch
 
@@ -146,8 +150,9 @@ def one_model(model: HFModel, config: CaptureConfig, place: Path) -> dict[str, A
         "difference by toggling, all layers": differing(stack.residuals),
         "difference by toggling, the middle": differing(middle),
     }
-    told = in_turn({"bare": bare, **things}, config.rounds, str(model.device))
+    told = in_turn({"bare": bare, **things}, rounds, str(model.device))
     return {
+        "rounds": rounds,
         "sequences": config.batch,
         "tokens": config.prompt + config.answer,
         "layers": depth,
@@ -155,7 +160,10 @@ def one_model(model: HFModel, config: CaptureConfig, place: Path) -> dict[str, A
         "rows of the head": int(model.module.get_output_embeddings().weight.shape[0]),
         "bare pass, ms": round(1000 * float(np.median(told["bare"])), 3),
         "over a bare pass": {name: _ratio(told[name] / told["bare"]) for name in things},
-        "injection": injections(config, width, model.device),
+        "injection": {
+            f"{config.injected} sequences, {vectors} each": injections(config, width, vectors, model.device)
+            for vectors in (1, 4)
+        },
     }
 
 
@@ -173,32 +181,29 @@ def with_random_adapter(model: HFModel, place: Path, seed: int) -> HFModel:
     return model.over(module, f"{model.identity} to be tuned").with_adapter(place, verify=False)
 
 
-def injections(config: CaptureConfig, width: int, device: torch.device) -> dict[str, Any]:
+def injections(config: CaptureConfig, width: int, vectors: int, device: torch.device) -> dict[str, Any]:
     """Return what one indexed write costs, and the loop over the batch, on the stream of a whole batch."""
     import torch
 
     draw = torch.Generator().manual_seed(config.seed)
-    shape = (config.batch, config.prompt, width)
-    stream = torch.randn(shape, generator=draw).to(device)
-    vectors = torch.randn((config.batch, config.vectors, width), generator=draw).to(device)
-    columns = torch.stack(
-        [torch.randperm(config.prompt, generator=draw)[: config.vectors] for _ in range(config.batch)]
-    )
-    rows = torch.arange(config.batch).repeat_interleave(config.vectors)
-    made = Injection(vectors.flatten(0, 1), rows.to(device), columns.flatten().to(device))
-    columns = columns.to(device)
-    one, two = stream.clone(), stream.clone()
-    apart = (made.add_to(one) - loop(two, vectors, columns)).abs().max()
+    batch = config.injected
+    stream = torch.randn((batch, config.prompt, width), generator=draw).to(device)
+    given = torch.randn((batch, vectors, width), generator=draw).to(device)
+    columns = torch.stack([torch.randperm(config.prompt, generator=draw)[:vectors] for _ in range(batch)]).to(device)
+    rows = torch.arange(batch).repeat_interleave(vectors).to(device)
+    made = Injection(given.flatten(0, 1), rows, columns.flatten())
+    apart = (made.added(stream) - loop(stream.clone(), given, columns)).abs().max()
+    first, second = stream.clone(), stream.clone()
+    small = replace(made, alpha=1e-3)  # so that a stream that is added to again and again stays a plain number
     told = in_turn(
-        {"indexed": lambda: _drop(made.add_to(one)), "loop": lambda: _drop(loop(two, vectors, columns))},
-        10 * config.rounds,
+        {"indexed": lambda: _drop(small.add_to(first)), "loop": lambda: _drop(loop(second, given, columns, 1e-3))},
+        5 * config.rounds,
         str(device),
     )
     return {
         "loop over indexed write": round(float(np.median(told["loop"] / told["indexed"])), 2),
         "indexed write, ms": round(1000 * float(np.median(told["indexed"])), 4),
         "loop, ms": round(1000 * float(np.median(told["loop"])), 4),
-        "vectors a sequence": config.vectors,
         "largest difference": float(apart),
     }
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrutable.core.errors import UserError
 from scrutable.core.records import Sampling
@@ -90,7 +90,7 @@ def injected(model: HFModel, injection: Injection) -> Iterator[None]:
     """
     stack, place = Stack.of(model.module, model.name), Place.named(injection.at)
     stack.must_be_wide(injection.vectors.shape[1])
-    if getattr(model.module, "is_gradient_checkpointing", False):
+    if _checkpoints(model.module):
         raise UserError(
             f"{model.name} checkpoints its gradients, and would pass again without vectors: switch that off"
         )
@@ -129,3 +129,9 @@ def answer_injected(
     width = max(map(len, prompts))
     with model.opened() as module, injected(model, injection.moved([width - len(prompt) for prompt in prompts])):
         return draw_answers(module, prompts, uniforms, how, apart=True)
+
+
+def _checkpoints(module: Any) -> bool:
+    """Whether layers are passed again when gradients are made; transformers renames what says so."""
+    names = ("is_activation_checkpointing", "is_gradient_checkpointing")
+    return bool(next((getattr(module, name) for name in names if hasattr(type(module), name)), False))
