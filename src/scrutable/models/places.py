@@ -78,7 +78,7 @@ class Stack:
         depth, width = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))
         within = module.get_decoder() if hasattr(module, "get_decoder") else module
         for place in (within, module):
-            found = [inner for inner in place.modules() if isinstance(inner, ModuleList) and len(inner) == depth]
+            found = _outermost([m for m in place.modules() if isinstance(m, ModuleList) and len(m) == depth])
             if len(found) == 1 and isinstance(width, int):
                 return cls(found[0], width, model)
         raise UserError(
@@ -127,6 +127,12 @@ class Stack:
         """Show `look` every tensor that passes a place from now on; return the handle whose `remove()` ends it."""
         target = self.target(place)
         return _before(target, look) if place.kind in ("embedding", "in") else _after(target, look)
+
+
+def _outermost(lists: list[Any]) -> list[Any]:
+    """Return the modules that lie within no other of these: a layer may hold as many experts as there are layers."""
+    within = {id(inner) for one in lists for inner in one.modules() if inner is not one}
+    return [one for one in lists if id(one) not in within]
 
 
 def _before(target: Any, look: Look) -> Any:
