@@ -28,7 +28,9 @@ def test_the_loop_adds_what_the_indexed_write_adds() -> None:
 
 @pytest.mark.medium
 def test_the_bench_gives_a_figure_for_everything_that_is_promised(tmp_path: Path) -> None:
-    small = CaptureConfig(rounds=5, big_rounds=3, batch=2, prompt=6, answer=2, width=64, layers=2, rows=512, injected=2)
+    small = CaptureConfig(
+        rounds=5, big_rounds=3, batch=2, big_batch=2, prompt=6, answer=2, width=64, layers=2, rows=512, injected=2
+    )
     said: list[str] = []
     found = capture(small, said.append)
     assert json.loads(json.dumps(found)) == found

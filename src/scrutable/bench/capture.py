@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ from scrutable.core.config import Config, anywhere
 from scrutable.models.capture import Capture, Difference
 from scrutable.models.hf import HFModel, load_model
 from scrutable.models.inject import Injection
-from scrutable.models.passages import EVERY, Passage, Span
+from scrutable.models.passages import ANSWER, EVERY, Passage, Span
+from scrutable.models.places import Stack
 from scrutable.train.lora import Recipe, lora_config
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class CaptureConfig(Config):
 
     rounds: int = Field(default=30, ge=5, description="rounds: each times everything once, in another order")
     big_rounds: int = Field(default=10, ge=3, description="rounds with the random Llama")
-    batch: int = Field(default=16, ge=2, description="sequences passed at once")
+    batch: int = Field(default=64, ge=2, description="sequences passed at once, as measuring does")
+    big_batch: int = Field(default=16, ge=2, description="sequences passed at once through the random Llama")
     prompt: int = Field(default=24, ge=2, description="tokens of a prompt")
     answer: int = Field(default=16, ge=2, description="tokens of an answer")
     width: int = Field(default=512, ge=64, description="width of the random Llama")
@@ -66,18 +68,17 @@ def capture(config: CaptureConfig, say: Say = print) -> dict[str, Any]:
     found: dict[str, Any] = {"targets": TARGETS, "torch": torch.__version__, "device": config.device, "threads": 1}
     with tempfile.TemporaryDirectory(prefix="scrutable-") as place:
         small = load_model("pidgin", device=config.device)
-        for name, model, rounds in (
-            ("pidgin", small, config.rounds),
-            ("random Llama", random_llama(small, config), config.big_rounds),
+        for name, model, size in (
+            ("pidgin", small, (config.rounds, config.batch)),
+            ("random Llama", random_llama(small, config), (config.big_rounds, config.big_batch)),
         ):
-            say(f"{name}: {rounds} rounds of {config.batch} x {config.prompt + config.answer} tokens")
-            told = one_model(model, config, rounds, Path(place) / name.replace(" ", "-"))
+            say(f"{name}: {size[0]} rounds of {size[1]} x {config.prompt + config.answer} tokens")
+            told = one_model(model, config, size, Path(place) / name.replace(" ", "-"))
             found[name] = told
             for what, ratio in told["over a bare pass"].items():
                 say(f"  {what}: {ratio['ratio']:.3f} of a bare pass (half of the rounds {ratio['half']})")
-            say(
-                f"  injection: the loop takes {told['injection']['loop over indexed write']:.1f} times the indexed write"
-            )
+            for what, one in told["injection"].items():
+                say(f"  injection, {what}: the loop takes {one['loop over indexed write']:.1f} times the indexed write")
     return found
 
 
@@ -101,69 +102,82 @@ def random_llama(like: HFModel, config: CaptureConfig) -> HFModel:
     return like.over(module.to(config.device).eval().requires_grad_(False), f"random llama {config.model_dump()}")
 
 
-def one_model(model: HFModel, config: CaptureConfig, rounds: int, place: Path) -> dict[str, Any]:
-    """Return the figures of one model."""
+def one_model(model: HFModel, config: CaptureConfig, size: tuple[int, int], place: Path) -> dict[str, Any]:
+    """Return the figures of one model. size: rounds, and sequences passed at once."""
     import torch
 
-    rng = np.random.default_rng(config.seed)
-    ids = rng.integers(4, model.size, size=(config.batch, config.prompt + config.answer)).tolist()
-    passages = [
-        Passage(str(i), 0, tuple(row[: config.prompt]), tuple(row[config.prompt :])) for i, row in enumerate(ids)
+    rounds, batch = size
+    ids = np.random.default_rng(config.seed).integers(4, model.size, size=(batch, config.prompt + config.answer))
+    tensor = torch.from_numpy(ids).to(model.device)
+    shown = [
+        Passage(str(i), 0, tuple(row[: config.prompt]), tuple(row[config.prompt :]))
+        for i, row in enumerate(ids.tolist())
     ]
-    tensor = torch.tensor(ids, device=model.device)
-    tuned = with_random_adapter(model, place, config.seed)
     stack = Capture(model, ("embedding",)).stack
-    depth, width = len(stack.layers), stack.width
-    middle = (f"residual.{depth // 2 - 1}",)
-    pairs = [(one, one) for one in passages]
-    answers, every = Span(0, None), EVERY
 
     def bare() -> None:
         with torch.no_grad():
             model.module(input_ids=tensor, attention_mask=torch.ones_like(tensor), use_cache=False)
 
     def hooked() -> None:
-        """All layers read, and the pass gone through to the head: what hooks alone cost."""
         seen: list[torch.Tensor] = []
         handles = [layer.register_forward_hook(lambda *given: seen.append(given[2])) for layer in stack.layers]
         bare()
         for handle in handles:
             handle.remove()
 
-    def reading(places: tuple[str, ...], span: Span) -> Callable[[], None]:
-        reader = Capture(model, places, span)
-        return lambda: _drop(reader.read(passages))
-
-    def differing(places: tuple[str, ...]) -> Callable[[], None]:
-        reader = Difference.of(tuned.base, tuned, places, answers)
-        return lambda: _drop(reader.read(pairs))
-
-    linears = tuple(f"{side}.{at}.{path}" for at in range(depth) for path in stack.linear(at) for side in ("in", "out"))
-    things = {
-        "hooks on all layers, with the head": hooked,
-        "all layers, answers' tokens": reading(stack.residuals, answers),
-        "all layers, every token": reading(stack.residuals, every),
-        "the last layer, without the head": reading(stack.residuals[-1:], answers),
-        "stop at the middle": reading(middle, answers),
-        "inputs and outputs of all linear modules, answers' tokens": reading(linears, answers),
-        "gradient at the middle, answers' tokens": reading((f"gradient.{middle[0]}",), answers),
-        "difference by toggling, all layers": differing(stack.residuals),
-        "difference by toggling, the middle": differing(middle),
-    }
+    things = {"hooks on all layers, with the head": hooked}
+    things |= readings(model, stack, shown)
+    things |= differences(with_random_adapter(model, place, config.seed), stack, shown)
     told = in_turn({"bare": bare, **things}, rounds, str(model.device))
     return {
         "rounds": rounds,
-        "sequences": config.batch,
+        "sequences": batch,
         "tokens": config.prompt + config.answer,
-        "layers": depth,
-        "width": width,
+        "layers": len(stack.layers),
+        "width": stack.width,
         "rows of the head": int(model.module.get_output_embeddings().weight.shape[0]),
         "bare pass, ms": round(1000 * float(np.median(told["bare"])), 3),
         "over a bare pass": {name: _ratio(told[name] / told["bare"]) for name in things},
         "injection": {
-            f"{config.injected} sequences, {vectors} each": injections(config, width, vectors, model.device)
+            f"{config.injected} sequences, {vectors} each": injections(config, stack.width, vectors, model.device)
             for vectors in (1, 4)
         },
+    }
+
+
+def readings(model: HFModel, stack: Stack, shown: Sequence[Passage]) -> dict[str, Callable[[], None]]:
+    """Return what is read of one model, by what it is."""
+    middle = f"residual.{len(stack.layers) // 2 - 1}"
+    linears = [
+        f"{side}.{at}.{path}" for at in range(len(stack.layers)) for path in stack.linear(at) for side in ("in", "out")
+    ]
+
+    def reading(places: Sequence[str], span: Span = ANSWER) -> Callable[[], None]:
+        reader = Capture(model, tuple(places), span)
+        return lambda: _drop(reader.read(shown))
+
+    return {
+        "all layers, answers' tokens": reading(stack.residuals),
+        "all layers, every token": reading(stack.residuals, EVERY),
+        "the last layer, without the head": reading(stack.residuals[-1:]),
+        "stop at the middle": reading([middle]),
+        "inputs and outputs of all linear modules, answers' tokens": reading(linears),
+        "gradient at the middle, answers' tokens": reading([f"gradient.{middle}"]),
+    }
+
+
+def differences(tuned: HFModel, stack: Stack, shown: Sequence[Passage]) -> dict[str, Callable[[], None]]:
+    """Return what is read of a model with its adapter on and off, by what it is."""
+    pairs = [(one, one) for one in shown]
+
+    def differing(places: Sequence[str]) -> Callable[[], None]:
+        reader = Difference.of(tuned.base, tuned, places)
+        return lambda: _drop(reader.read(pairs))
+
+    return {
+        "difference by toggling, all layers": differing(stack.residuals),
+        "difference by toggling, the middle": differing(stack.residuals[len(stack.layers) // 2 - 1 :][:1]),
     }
 
 

@@ -7,6 +7,7 @@ back, one shard at a time is in memory. Left out: compression, and half precisio
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def collect(reader: Reader[T], items: Sequence[T], run: Run, limit: int = 1 << 3
                 raise
             left = sum(sizes) * (len(parts) - len(done)) // len(parts)
             raise UserError(
-                f"{run.path} has no room for activations ({why}): make about {left / 1e6:.0f} MB free and run it again; "
+                f"{run.path} has no room for activations ({why}): make {math.ceil(left / 1e6)} MB free and run it again; "
                 f"{len(done)} of {len(parts)} shards stand"
             ) from error
     return Activations(rows, run=run, shards=tuple(done))
