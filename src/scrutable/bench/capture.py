@@ -191,7 +191,7 @@ def with_random_adapter(model: HFModel, place: Path, seed: int) -> HFModel:
         torch.manual_seed(seed)
         lora = lora_config(module, Recipe())
         lora.init_lora_weights = False
-        get_peft_model(copy.deepcopy(module), lora).save_pretrained(place)
+        get_peft_model(copy.deepcopy(module), lora).save_pretrained(place, save_embedding_layers=False)
     return model.over(module, f"{model.identity} to be tuned").with_adapter(place, verify=False)
 
 
