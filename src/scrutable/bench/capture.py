@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 TARGETS = {
-    "all layers": 1.05,
+    "hooks on all layers, with the head": 1.05,
     "stop at the middle": 0.65,
-    "difference by toggling": 2.2,
+    "difference by toggling, all layers": 2.2,
     "loop over indexed write": 5.0,
 }
-"""At most, but for the last, which is at least."""
+"""What a figure should be at most; the last at least."""
 
 
 class CaptureConfig(Config):

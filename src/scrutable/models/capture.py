@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Capture:
     """Reads places of one model. Errors: UserError (one line) when the model has no such places, or cannot be opened at all."""
 
-    speaker: Model
+    source: Model
     places: tuple[str, ...]
     span: Span = ANSWER
 
@@ -48,7 +48,7 @@ class Capture:
     @cached_property
     def model(self) -> HFModel:
         """The model. Errors: UserError for a served one."""
-        return must_be_here(self.speaker)
+        return must_be_here(self.source)
 
     @cached_property
     def stack(self) -> Stack:
