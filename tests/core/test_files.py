@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from scrutable.core.errors import UserError
-from scrutable.core.files import inside, load_tensors, replacing_folder, save_tensors, write_atomic
+from scrutable.core.files import inside, load_tensors, no_room, replacing_folder, save_tensors, write_atomic
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "", "..", "a\\..\\x", "a\0b"])
@@ -91,3 +92,18 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
         load_tensors(tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="missing"):
         load_tensors(tmp_path / "y.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(122, "Disk quota exceeded"), "Disk quota exceeded"),
+        (SafetensorError("Error while serializing: I/O error: File too large (os error 27)"), "File too large"),
+        (PermissionError(13, "Permission denied"), None),
+        (SafetensorError("Error while serializing: I/O error: Permission denied (os error 13)"), None),
+        (ValueError("28"), None),
+    ],
+)
+def test_a_lack_of_room_is_told_from_other_errors(error: Exception, why: str | None) -> None:
+    assert no_room(error) == why

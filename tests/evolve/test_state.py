@@ -12,7 +12,7 @@ from scrutable.evolve.ledger import Cell, Keyed, Ledger, Limits
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.proposals import Judged, Outcome, Start
 from scrutable.evolve.reflection import Proposal
-from scrutable.evolve.state import Others, State
+from scrutable.evolve.state import State
 
 TASKS: list[Keyed] = [(task.key, task) for task in (Task.ask(f"task {i}") for i in range(60))]
 POOL, SHOWN = tuple(TASKS[:40]), tuple(TASKS[40:])
@@ -269,26 +269,6 @@ def test_a_programs_texts_take_turns_in_a_line() -> None:
         assert where._module(child, 0) == "plan"  # its own line goes on as it was
 
 
-def test_a_writer_is_shown_answers_to_further_tasks_and_none_of_these_tests_what_it_writes() -> None:
-    """Of two proposals under way, each begins with other tasks."""
-    with Run.temporary({"seed": 1}) as run:
-        where = state(run, lambda text, number: float("good" in text))
-        where._contrasts = Others(8, beyond=True, lanes=2)
-        good = text("good .", ROOT)
-        commit(where, begun(where, 0), good)
-        starts = [begun(where, number) for number in (1, 2)]
-        for start in starts:
-            tasks = {key for _, (key, _) in start.others}
-            assert len(start.others) == 8
-            assert tasks - {key for key, _ in start.shown}
-            assert not tasks & {key for key, _ in start.order}
-        first, second = ({(name, key) for name, (key, _) in start.others} for start in starts)
-        assert first != second
-        seen = tuple((name, key) for name, (key, _) in starts[0].others)
-        where.commit(Outcome(starts[0], (), (), Proposal(), seen=seen))
-        assert not {(name, key) for name, (key, _) in begun(where, 3).others} & set(seen)
-
-
 def test_the_target_is_reached_by_a_plain_mean_on_tasks_enough() -> None:
     with Run.temporary({"seed": 1}) as run:
         where = state(run, lambda text, number: 1.0, first=15)
@@ -310,7 +290,7 @@ def test_what_cannot_be_scored_is_no_score() -> None:
 def test_others_answers_to_the_shown_tasks_are_offered_until_a_writer_saw_them() -> None:
     with Run.temporary({"seed": 1}) as run:
         where = state(run, first=12)
-        where._contrasts = Others(3)
+        where._contrasts = 3
         start = begun(where, 0)
         child, keys = text("c .", ROOT), [key for key, _ in start.shown]
         told = (*cells(where, ROOT, start.shown), *cells(where, child, start.shown))
@@ -318,7 +298,7 @@ def test_others_answers_to_the_shown_tasks_are_offered_until_a_writer_saw_them()
         again = begun(where, 1)
         offered = [pair for pair in again.others if pair[0] == child.key]
         assert len(offered) <= 3
-        assert {key for _, (key, _) in offered} <= {key for key, _ in again.shown}
-        later = Outcome(again, (), (), Proposal(), seen=tuple((name, key) for name, (key, _) in again.others))
+        assert {key for _, key in offered} <= {key for key, _ in again.shown}
+        later = Outcome(again, (), (), Proposal(), seen=again.others)
         where.commit(later)
-        assert not {(name, key) for name, (key, _) in begun(where, 2).others} & set(later.seen)
+        assert not set(begun(where, 2).others) & set(again.others)

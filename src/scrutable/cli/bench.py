@@ -46,6 +46,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "scrutable.cli.bench_compare:compare",
         "Planted runs are compared; are the behaviours told apart, and no more of them?",
     ),
+    "capture": (
+        "scrutable.cli.bench_capture:capture",
+        "What reading a model's inside costs over a bare forward pass; injection in one write and in a loop.",
+    ),
     "with-rl": (
         "scrutable.cli.bench_with_rl:with_rl",
         "Text and RL, alone and together, from the same number of rollouts; what is left for RL to learn?",

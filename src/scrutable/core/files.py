@@ -6,7 +6,9 @@ when it is read is refused when it is written. Names come from events, which may
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -86,6 +88,17 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} is missing") from None
     except SafetensorError as error:
         raise UserError(f"{path} is no safetensors file ({error})") from None
+
+
+def no_room(error: Exception) -> str | None:
+    """Return why there was no room to write (a full disk, a quota), or None where the error is another.
+
+    safetensors tells the system's number in words alone.
+    """
+    numbers = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return os.strerror(number) if number in numbers else None
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from scrutable.evolve.scorers import RewardScorer
 from scrutable.evolve.showing import Show, show_rollout
 from scrutable.evolve.slices import sliced
 from scrutable.evolve.slots import Slots
-from scrutable.evolve.state import Others, State
+from scrutable.evolve.state import State
 from scrutable.models.api import ServedModel
 from scrutable.models.base import Model
 from scrutable.programs.base import Program
@@ -163,8 +163,7 @@ class Search:
         money = None if config.money is None else config.money * (1 - config.reserve)
         limits = Limits(config.budget - end, tokens, config.seconds, money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
-        others = Others(config.contrasts, beyond=not isinstance(proposer, ChatWriter), lanes=config.ahead)
-        self.state = State(self.ledger, self.parts, config.explore, others, apart=config.gate == "improves")
+        self.state = State(self.ledger, self.parts, config.explore, config.contrasts, apart=config.gate == "improves")
         self.stale = 0
         self._proposer, self._show = proposer, show
         self._compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose

@@ -80,7 +80,7 @@ class Start:
 
     shown: tasks whose answers the writer sees; order: the tasks of the test, in their order; merges, ideas: children to be
     tried that need no writing; closed: whether a text need not be tried again; others: (candidate, task) of further answers
-    that the writer sees, known before.
+    to the shown tasks, known before.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Start:
     standard: Standard
     merges: tuple[Candidate, ...] = ()
     closed: Callable[[str], bool] = field(default=lambda key: False)
-    others: tuple[tuple[str, Keyed], ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
     ideas: tuple[Idea, ...] = ()
 
 
@@ -184,7 +184,7 @@ class Propose:
         """Return what the writer is handed: the parent's answers, and others' to the same tasks."""
         start = self.start
         own = [(task, self._ledger.rollout(start.parent.key, key)) for key, task in start.shown]
-        others = [(task, self._ledger.rollout(name, key)) for name, (key, task) in start.others]
+        others = [self._ledger.rollout(name, key) for name, key in start.others]
         draws = self._ledger.run.random(f"{self.key}/items")
         return handed(own, others, self._show, self.plan.items, draws, beside=self.plan.contrasts)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 
 from scrutable.core.accounts import Interval
@@ -32,35 +31,20 @@ _IDEAS = 3  # children of a proposal that come of what is known of sentences
 _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 
 
-@dataclass(frozen=True)
-class Others:
-    """Answers of others that a writer is shown beside its parent's.
-
-    most: how many; beyond: also to tasks that its parent is not shown on; lanes: proposals under way at once, which should
-    not all be shown the same.
-    """
-
-    most: int = 0
-    beyond: bool = False
-    lanes: int = 1
-
-
 class State:
     """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so.
 
-    explore: tasks that a writer is shown; others: how many answers of others it may be shown too, and how; apart: the
-    tasks are drawn anew each time, from those outside the pool (as the reference does).
+    explore: tasks that a writer is shown; contrasts: others' answers to them that it may be shown too; apart: the tasks are
+    drawn anew each time, from those outside the pool (as the reference does).
     """
 
-    def __init__(
-        self, ledger: Ledger, parts: Parts, explore: int, others: Others | None = None, *, apart: bool = False
-    ) -> None:
+    def __init__(self, ledger: Ledger, parts: Parts, explore: int, contrasts: int = 0, *, apart: bool = False) -> None:
         self.run: Run = ledger.run
         self.ledger, self.parts = ledger, parts
         self.front = Front([key for key, _ in parts.pool])
         self.accepted: dict[str, Candidate] = {}
         self.commits = 0
-        self._explore, self._contrasts, self._apart = explore, others or Others(), apart
+        self._explore, self._contrasts, self._apart = explore, contrasts, apart
         self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
         self._screened: dict[str, dict[str, float]] = {}
@@ -71,7 +55,6 @@ class State:
         self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
         self._pool = dict(parts.pool)
-        self._tasks = {**dict(parts.shown), **self._pool}
         self._range = (math.inf, -math.inf)
         self._tokens = 0
         self.notes: tuple[str, ...] = ()
@@ -85,11 +68,10 @@ class State:
         parent = self.accepted[self.front.draw(draws)]
         module = self._module(parent, number)
         shown = self._shown(parent, number)
-        others = self._others(parent, shown, number)
-        names = {key for key, _ in shown} | {key for _, (key, _) in others}
+        names = {key for key, _ in shown}
         order = [pair for pair in self._order(parent.key) if pair[0] not in names]
         if len(order) < max(8, len(self.parts.pool) // 4):  # so few tasks that the shown ones must decide too
-            order += [pair for pair in self._order(parent.key) if pair[0] in names]
+            order += [pair for pair in shown if pair[0] in self._pool]
             self.notes = (
                 "the pool is small beside what a proposal shows: tasks that its writer saw tested what it wrote",
             )
@@ -102,7 +84,7 @@ class State:
             order=tuple(order),
             standard=standard,
             merges=joined(parent, module, self.accepted, self.front) if compose else (),
-            others=others,
+            others=self._others(parent, shown),
             ideas=self._ideas(parent, module) if compose else (),
             closed=lambda key: self._is_closed(key, seen),
         )
@@ -136,9 +118,7 @@ class State:
         if len(known) < min(self._explore, len(order)):
             known += [pair for pair in order if pair[0] not in have]
         rank = {pair[0]: place for place, pair in enumerate(known)}
-        waiting = (
-            [pair for pair in known if pair[0] in have and self._unseen.get(pair[0])] if self._contrasts.most else []
-        )
+        waiting = [pair for pair in known if pair[0] in have and self._unseen.get(pair[0])] if self._contrasts else []
         waiting.sort(key=lambda pair: (-len(self._unseen[pair[0]]), rank[pair[0]]))
         first = waiting[: self._explore // 2]
         taken = {key for key, _ in first}
@@ -154,21 +134,11 @@ class State:
             Idea(one, *self.effects.carried(parent, one, module)) for one in made if one.key not in self._tested
         )
 
-    def _others(self, parent: Candidate, shown: Sequence[Keyed], number: int) -> tuple[tuple[str, Keyed], ...]:
-        """Return whose answers to which tasks no writer saw yet: (candidate, task), first those that are this proposal's turn.
-
-        Of the shown tasks one of each in turn; then of those tasks where most are waiting, so that few are lost to the test.
-        """
-        how, names = self._contrasts, [key for key, _ in shown]
-        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key in names]
+    def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, str], ...]:
+        """Return whose answers to these tasks no writer saw yet, one of each task in turn: (candidate, task)."""
+        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key, _ in shown]
         mixed = [pair for row in zip_longest(*queues) for pair in row if pair is not None]
-        if how.beyond:
-            waiting = sorted(
-                (key for key in self._unseen if key in self._tasks and key not in names),
-                key=lambda key: -len(self._unseen[key]),
-            )
-            mixed += [(name, key) for key in _turns(waiting, number, how.lanes) for name in self._unseen[key]]
-        return tuple((name, (key, self._tasks[key])) for name, key in mixed[: how.most])
+        return tuple(mixed[: self._contrasts])
 
     def _is_closed(self, key: str, seen: int) -> bool:
         return sum(at < seen for at in self._closed.get(key, ())) >= _LOST
@@ -300,8 +270,3 @@ class State:
         """Return a text's mean on what of the pool it was scored on, screening too, with an interval: for people to see."""
         known = list({**self._screened.get(key, {}), **self._scores.get(key, {})}.values())
         return normal_mean(known) if known else None
-
-
-def _turns(waiting: Sequence[str], number: int, lanes: int) -> list[str]:
-    """Return the tasks with those first whose turn it is: of several proposals under way, each begins with others."""
-    return [key for lane in range(lanes) for key in waiting[(number + lane) % lanes :: lanes]]

@@ -71,6 +71,35 @@ class Shown:
     answers: tuple[list[int], list[int]]
 
 
+class TokenMaps:
+    """How the tokens of two models correspond, looked up once for each two."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], TokenMap] = {}
+
+    def __call__(self, a: Model, b: Model) -> TokenMap:
+        """Return the map from a to b. Errors: UserError when one cannot be opened, or they have different tokenizers."""
+        pair = (a.identity, b.identity)
+        if pair not in self._found:
+            self._found[pair] = check_same_tokens(Speaker(a).open, Speaker(b).open)
+        return self._found[pair]
+
+
+def shown_to(pair: tuple[Speaker, Speaker], said: Sequence[Said], maps: TokenMaps | None = None) -> list[Shown]:
+    """Return the answers as each of the two would be shown them, without those that one of them cannot be."""
+    maps = maps or TokenMaps()
+    prompts = [
+        {key: _prompt(speaker, task) for key, task in {one.key: one.task for one in said}.items()} for speaker in pair
+    ]
+    ready = []
+    for one in said:
+        first, second = (side[one.key] for side in prompts)
+        mine, theirs = (maps(one.speaker.model, speaker.model).to_b(one.tokens) for speaker in pair)
+        if first is not None and second is not None and mine is not None and theirs is not None:
+            ready.append(Shown(one, (first, second), (mine, theirs)))
+    return ready
+
+
 def token_divergences(logp_TV: torch.Tensor, logq_TV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return KL(P || Q), KL(Q || P) and Jensen-Shannon of each position: float64 [T] each, nats.
 
@@ -111,7 +140,7 @@ class Meter:
     _kept: dict[tuple[str, str], list[torch.Tensor]] = field(default_factory=dict)
     _held: int = 0
     _spent: Usage = field(default_factory=Usage)
-    _maps: dict[tuple[str, str], TokenMap] = field(default_factory=dict)
+    _maps: TokenMaps = field(default_factory=TokenMaps)
 
     def along(self, said: Sequence[Said], p: Speaker, q: Speaker, *, per_token: bool = False) -> list[Parting]:
         """Return how `p` and `q` part along the answers, in their order.
@@ -134,8 +163,8 @@ class Meter:
         """Measure one batch; return the event's payload and cost."""
         start = time.perf_counter()
         p, q = pair
-        shared = self._tokens(p.model, q.model)
-        ready = self._shown(part, pair)
+        shared = self._maps(p.model, q.model)
+        ready = shown_to(pair, part, self._maps)
         rows: list[list[float]] = []
         token_rows: tuple[list[list[float]], list[list[float]]] = ([], [])
         for piece in self._fitting(ready, len(shared.ids_a)):
@@ -157,25 +186,6 @@ class Meter:
             payload["token_kl"], payload["token_ratio"] = token_rows
         spent, self._spent = self._spent, Usage()
         return payload, spent + Usage(seconds=time.perf_counter() - start)
-
-    def _tokens(self, p: Model, q: Model) -> TokenMap:
-        pair = (p.identity, q.identity)
-        if pair not in self._maps:
-            self._maps[pair] = check_same_tokens(Speaker(p).open, Speaker(q).open)
-        return self._maps[pair]
-
-    def _shown(self, part: Sequence[Said], pair: tuple[Speaker, Speaker]) -> list[Shown]:
-        """Return the answers as each of the two would be shown them, without those that one of them cannot be."""
-        prompts = [
-            {key: _prompt(speaker, task) for key, task in {s.key: s.task for s in part}.items()} for speaker in pair
-        ]
-        ready = []
-        for said in part:
-            one, two = (side[said.key] for side in prompts)
-            mine, theirs = (self._tokens(said.speaker.model, speaker.model).to_b(said.tokens) for speaker in pair)
-            if one is not None and two is not None and mine is not None and theirs is not None:
-                ready.append(Shown(said, (one, two), (mine, theirs)))
-        return ready
 
     def _fitting(self, part: Sequence[Shown], vocabulary: int) -> Iterator[list[Shown]]:
         """Split a batch so that two distributions of each position, and as much again of temporaries, fit the memory."""

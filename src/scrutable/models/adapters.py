@@ -160,7 +160,7 @@ def _check_fits(module: torch.nn.Module, folder: Path, base: str) -> None:
             continue
         if path not in modules:
             raise UserError(f"{told}, which has no layer {path}: {fix}")
-        size, shape = _features(modules[path]), tensor.get_shape()
+        size, shape = features(modules[path]), tensor.get_shape()
         if size is None or len(shape) != 2:
             continue
         have, want = (shape[1], size[0]) if part[0] == "A" else (shape[0], size[1])
@@ -207,7 +207,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
         raise UserError(f"{file} is damaged: fetch or save the adapter again ({error})") from error
 
 
-def _features(module: Any) -> tuple[int, int] | None:
+def features(module: Any) -> tuple[int, int] | None:
     """Return a layer's (inputs, outputs), or None where it is no plain matrix."""
     module = getattr(module, "base_layer", module)
     for names in (("in_features", "out_features"), ("nx", "nf")):  # nn.Linear; GPT-2's Conv1D

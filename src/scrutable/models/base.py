@@ -40,7 +40,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class OpenModel(Model, Protocol):
-    """A model whose distributions, hidden states and gradients can be had."""
+    """A model whose distributions can be had. What stands inside is read of an HFModel (`models/capture.py`)."""
 
     @property
     def vocabulary(self) -> dict[str, int]:

@@ -38,11 +38,12 @@ class Drawing:
 
 
 def draw_answers(
-    module: Any, prompts: Sequence[Sequence[int]], uniforms_BA: torch.Tensor, how: Drawing
+    module: Any, prompts: Sequence[Sequence[int]], uniforms_BA: torch.Tensor, how: Drawing, *, apart: bool = False
 ) -> list[list[int]]:
     """Answer each prompt; an answer that ended has its end token last.
 
-    uniforms_BA: float64 in [0, 1), on the CPU; column t draws answer token t.
+    uniforms_BA: float64 in [0, 1), on the CPU; column t draws answer token t. apart: pass each prompt for itself, whole and
+    padded on the left in the first pass, also where it equals another (something is done to its row alone).
     Errors: ModelFailure when the model's logits are not numbers.
     """
     import torch
@@ -54,7 +55,7 @@ def draw_answers(
     answers: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=module.device)
     with torch.no_grad():
-        logits_BV, state = _prefill(module, prompts)
+        logits_BV, state = _prefill(module, prompts, apart)
         for step in range(how.limit):
             logits_BV = logits_BV[:, : how.vocabulary].to(place)
             tokens_B = _pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
@@ -135,27 +136,31 @@ class _State:
         return logits
 
 
-def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _State]:
-    """Pass each unique prompt once, and what all begin with only once; return last logits [B, rows] and the state."""
+def _prefill(module: Any, prompts: Sequence[Sequence[int]], apart: bool = False) -> tuple[torch.Tensor, _State]:
+    """Pass each unique prompt once, and what all begin with only once; return last logits [B, rows] and the state.
+
+    apart: pass each prompt for itself.
+    """
     import torch
 
     order: dict[tuple[int, ...], int] = {}
-    which = [order.setdefault(tuple(prompt), len(order)) for prompt in prompts]
+    which = list(range(len(prompts))) if apart else [order.setdefault(tuple(one), len(order)) for one in prompts]
+    passed = [tuple(prompt) for prompt in prompts] if apart else list(order)
     takes = inspect.signature(module.forward).parameters
-    cache, shared = None, _shared(module, list(order))
+    cache, shared = None, 0 if apart else _shared(module, passed)
     if shared:
-        ids = torch.tensor([next(iter(order))[:shared]], device=module.device)
+        ids = torch.tensor([passed[0][:shared]], device=module.device)
         cache = module(input_ids=ids, use_cache=True, **_last(takes)).past_key_values
-        cache.reorder_cache(torch.zeros(len(order), dtype=torch.long, device=module.device))
-    width = max(len(prompt) for prompt in order) - shared
-    ids_UP = torch.zeros((len(order), width), dtype=torch.long)
-    real_UP = torch.zeros((len(order), width), dtype=torch.long)
-    for prompt, row in order.items():
+        cache.reorder_cache(torch.zeros(len(passed), dtype=torch.long, device=module.device))
+    width = max(map(len, passed)) - shared
+    ids_UP = torch.zeros((len(passed), width), dtype=torch.long)
+    real_UP = torch.zeros((len(passed), width), dtype=torch.long)
+    for row, prompt in enumerate(passed):
         own = prompt[shared:]
         ids_UP[row, width - len(own) :] = torch.tensor(own, dtype=torch.long)
         real_UP[row, width - len(own) :] = 1
     ids_UP, real_UP = ids_UP.to(module.device), real_UP.to(module.device)
-    mask_UP = torch.cat([real_UP.new_ones((len(order), shared)), real_UP], dim=1)
+    mask_UP = torch.cat([real_UP.new_ones((len(passed), shared)), real_UP], dim=1)
     positioned = "position_ids" in takes
     where = {"position_ids": (shared + real_UP.cumsum(-1) - 1).clamp(min=0)} if positioned else {}
     out = module(
@@ -163,7 +168,7 @@ def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tenso
     )
     state = _State(module, out.past_key_values, mask_UP, positioned)
     logits = out.logits[:, -1]
-    if which != list(range(len(order))):
+    if which != list(range(len(passed))):
         rows = torch.tensor(which, device=module.device)
         state.select(rows)
         logits = logits[rows]

@@ -8,7 +8,7 @@ device is what is read. Weights are frozen: whoever trains loads their own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import ModelFailure, UserError, boundary
 from scrutable.core.records import Conversation, Generation, Sampling, Usage, digest_of
 from scrutable.models.adapters import SharedWeights, adapter_digest, base_of
+from scrutable.models.batches import in_batches
 from scrutable.models.chat import Chat
 from scrutable.models.decoding import Drawing, continues, draw_answers, score_alone, score_answers
 from scrutable.models.pretrained import choose_device, load_module, load_tokenizer, rows_of
@@ -200,14 +201,37 @@ class HFModel:
 
         asked = [row for row in range(len(prompts)) if made[row] is None]
         tight = {row for row in asked if self._room(len(prompts[row])) < sampling.max_tokens}
-        _batched([row for row in asked if row not in tight], prompts, self.batch_size, work)
-        _batched(sorted(tight), prompts, 1, work)  # alone: where one must stop early, its neighbours need not
+        in_batches([row for row in asked if row not in tight], prompts, self.batch_size, work)
+        in_batches(sorted(tight), prompts, 1, work)  # alone: where one must stop early, its neighbours need not
         return [generation for generation in made if generation is not None]
 
     @property
     def positions(self) -> int | None:
         """How many tokens it can hold, prompt and answer together; None where its config does not say."""
         return self._positions
+
+    @property
+    def size(self) -> int:
+        """Tokens up to the tokenizer's last: rows of the embedding beyond it are padding."""
+        return self._size
+
+    def must_fit(self, prompt: Sequence[int], answer: Sequence[int]) -> None:
+        """Refuse what cannot be passed through.
+
+        Errors: UserError when the pair is longer than the model's positions, or the prompt is empty.
+        """
+        if not prompt:
+            raise UserError("a prompt without tokens has no next-token distribution: give it at least one token")
+        if self._positions is not None and len(prompt) + len(answer) > self._positions:
+            raise UserError(
+                f"a prompt and answer of {len(prompt) + len(answer)} tokens do not fit "
+                f"the {self._positions} positions of {self.name}: use shorter prompts or fewer answer tokens"
+            )
+
+    def at_once(self, longest: int) -> int:
+        """Return how many sequences may be passed at once where each makes logits at up to `longest` positions."""
+        cells = _LOGITS_ON_CPU if self.device.type == "cpu" else _LOGITS_ON_GPU
+        return max(1, min(self.batch_size, cells // max(1, longest * rows_of(self.module))))
 
     def logprobs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """Exact log-probabilities along answers: float32 [len(answer), vocabulary] each, on the model's device.
@@ -219,17 +243,8 @@ class HFModel:
 
         found: list[torch.Tensor] = [torch.empty(0)] * len(answers)
         for prompt, answer in zip(prompts, answers, strict=True):
-            if not prompt:
-                raise UserError("a prompt without tokens has no next-token distribution: give it at least one token")
-            if self._positions is not None and len(prompt) + len(answer) > self._positions:
-                raise UserError(
-                    f"a prompt and answer of {len(prompt) + len(answer)} tokens do not fit "
-                    f"the {self._positions} positions of {self.name}: use shorter prompts or fewer answer tokens"
-                )
-        longest = max(map(len, answers), default=0)
-        most = (_LOGITS_ON_CPU if self.device.type == "cpu" else _LOGITS_ON_GPU) // max(
-            1, longest * rows_of(self.module)
-        )
+            self.must_fit(prompt, answer)
+        most = self.at_once(max(map(len, answers), default=0))
 
         def work(rows: list[int]) -> None:
             batch, told = [prompts[row] for row in rows], [answers[row] for row in rows]
@@ -241,7 +256,7 @@ class HFModel:
             for row, tensor in zip(rows, tensors, strict=True):
                 found[row] = tensor
 
-        _batched([row for row, a in enumerate(answers) if a], prompts, max(1, min(most, self.batch_size)), work)
+        in_batches([row for row, a in enumerate(answers) if a], prompts, most, work)
         for row, answer in enumerate(answers):
             if not answer:
                 found[row] = torch.empty((0, self._size), device=self.device)
@@ -319,23 +334,3 @@ def _check_base(folder: Path, given: HFModel) -> None:
 def _pass_on(failure: ModelFailure, kind: type[Exception]) -> None:
     if isinstance(failure.__cause__, kind):
         raise failure.__cause__
-
-
-def _batched(rows: list[int], prompts: Sequence[Sequence[int]], size: int, work: Callable[[list[int]], None]) -> None:
-    """Work through rows in batches of similar length, equal prompts together; halve a batch that a GPU cannot hold."""
-    import torch
-
-    queue = sorted(rows, key=lambda row: (len(prompts[row]), tuple(prompts[row]), row))
-    batches = [queue[i : i + size] for i in range(0, len(queue), size)][::-1]
-    while batches:
-        batch = batches.pop()
-        try:
-            work(batch)
-            continue
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise UserError(
-                    "one answer does not fit the GPU's memory: use a smaller dtype or device cpu"
-                ) from error
-        torch.cuda.empty_cache()
-        batches += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
