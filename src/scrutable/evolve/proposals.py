@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -21,10 +21,11 @@ import numpy as np
 
 from scrutable.core.records import Candidate
 from scrutable.core.sequential import Standard, flip_test
-from scrutable.core.stats import comparable, complete
+from scrutable.core.stats import complete
 from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
 from scrutable.evolve.reflection import Item, Proposal
-from scrutable.evolve.sentences import added, length, sentences, without
+from scrutable.evolve.screening import Screening
+from scrutable.evolve.sentences import added, sentences, without
 from scrutable.evolve.showing import Handed, Show, handed
 
 
@@ -154,24 +155,24 @@ class Propose:
         self.proposal = written or Proposal()
         if self.proposal.shown is not None and not plan.contrasts:
             self._seen = tuple(self._seen[place] for place in self.proposal.shown)
-        field_, used = self._children(), 0
+        field_ = self._children()
         self._use = "test"
         if plan.improves:
             yield from self._improves(field_[:1])
             return self.outcome()
-        for tasks in self._screening():
+        screening, tried = self._screening(handed), False
+        for _ in range(screening.stages):
             if len(field_) <= plan.finalists:
                 break
-            used, self._use = used + len(tasks), "screening"
-            yield self._ask(field_, tasks)
-            ranked = self._ranked(field_, self._screened(used))
+            tried, self._use = True, "screening"
+            yield self._ask_each({one.key: (one, screening.next(one.key)) for one in field_})
+            ranked = screening.ranked(field_)
             keep = max(plan.finalists, math.ceil(len(field_) / 2))
             field_, out = ranked[:keep], ranked[keep:]
             self._lost(out)
-        if used:
-            tasks = self._screened(used)
+        if tried:
             self._lost(field_[plan.finalists :])
-            ahead = [one for one in field_[: plan.finalists] if self._ahead(one, tasks)]
+            ahead = [one for one in field_[: plan.finalists] if screening.ahead(one)]
             self._lost([one for one in field_[: plan.finalists] if one not in ahead])
             field_ = ahead
         self._use = "test"
@@ -223,31 +224,26 @@ class Propose:
 
     # ------------------------------------------------------------------------------------------------ screening, test
 
-    def _screening(self) -> list[tuple[Keyed, ...]]:
-        """Return what children are screened on, a few at a time: shown tasks where the parent fails, and where it does not.
-
-        Its scores are known there, so screening costs the children's rollouts alone, and most can be told where it fails.
-        """
-        each = self.plan.screen
-        tasks = self._screened(len(self.start.shown))
-        return [tasks[at : at + each] for at in range(0, len(tasks), each)]
-
-    def _screened(self, count: int) -> tuple[Keyed, ...]:
-        """Return the first so many tasks of the screening: the worst, the best, the next worst, ..."""
-        scored = [(self._ledger.value(self.start.parent.key, pair[0]), pair) for pair in self.start.shown]
-        ranked = sorted(
-            ((score, at, pair) for at, (score, pair) in enumerate(scored) if score is not None), key=_first_two
-        )
-        half = (len(ranked) + 1) // 2
-        low, high = ranked[:half], ranked[half:][::-1]
-        mixed = [one for row in zip_longest(low, high) for one in row if one is not None]
-        return tuple(pair for _, _, pair in mixed[:count])
+    def _screening(self, handed: Handed) -> Screening:
+        """Return how the children are screened: a text, and each of its sentences, first where its evidence is."""
+        start = self.start
+        known = {one.candidate.key: (one.total, one.tasks) for one in start.ideas}
+        found = Screening(self._ledger, start.parent.key, start.shown, self.plan.screen, known)
+        for text, places in zip(self.proposal.texts, self.proposal.grounds, strict=False):
+            tasks = [handed.seen[place][1] for place in places]
+            alone = [added(start.parent.texts[start.module], [one]) for one in sentences(text)]
+            for one in (text, *alone):
+                found.ground(_child(start.parent, start.module, one, "").key, tasks)
+        return found
 
     def _ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> Ask:
+        return self._ask_each({one.key: (one, tasks) for one in candidates})
+
+    def _ask_each(self, wanted: Mapping[str, tuple[Candidate, Sequence[Keyed]]]) -> Ask:
         """Return the cells wanted; those that are known already among them, since they count as this proposal's too."""
         cells = [
             Cell(one, name, key, task, repeat)
-            for one, name in ((one, one.key) for one in candidates)
+            for name, (one, tasks) in wanted.items()
             for key, task in tasks
             for repeat in range(self.plan.repeats)
         ]
@@ -259,30 +255,10 @@ class Propose:
         why = "lost the screening, to other texts or to its parent"
         self.judged += [Judged(one, False, why, for_good=False) for one in out]
 
-    def _ahead(self, one: Candidate, tasks: Sequence[Keyed]) -> bool:
-        """Whether a child did better than its parent where it was screened: who did not is no use testing."""
-        child, parent = self._pair(one, tasks)
-        return bool(child.sum() > parent.sum())
-
     def _pair(self, one: Candidate, tasks: Sequence[Keyed]) -> tuple[np.ndarray, np.ndarray]:
         column, value = self._ledger.column, self.start.parent.key
         child, parent = complete(column(one.key, tasks), column(value, tasks))
         return child, parent
-
-    def _ranked(self, field_: Sequence[Candidate], tasks: Sequence[Keyed]) -> list[Candidate]:
-        """Return children, best first by their gain over the parent, with what was known of them; of equals the shorter."""
-        columns = [self._ledger.column(one.key, tasks) for one in [self.start.parent, *field_]]
-        (parent, _), *found = comparable(columns)
-        known = {one.candidate.key: one for one in self.start.ideas}
-
-        def rank(at: int) -> tuple[float, int, int, int]:
-            (mean, scored), one = found[at], field_[at]
-            before = known.get(one.key)
-            total, count = (before.total, before.tasks) if before else (0.0, 0.0)
-            gain = ((mean - parent) * len(tasks) + total) / (len(tasks) + count) if scored else -math.inf
-            return -round(gain, 9), -scored, length(one.texts), at
-
-        return [field_[at] for at in sorted(range(len(field_)), key=rank)]
 
     def _test(self, children: Sequence[Candidate], tasks: Sequence[Keyed]) -> Generator[Ask, Proposal | None, None]:
         """Compare each child with its parent, look by look, until it is decided."""
@@ -326,10 +302,6 @@ class Propose:
             if gain > 0 and self.plan.whole:
                 yield self._ask([one], self.start.order)
             self.judged.append(Judged(one, gain > 0, told, child.size, gain))
-
-
-def _first_two(row: tuple[float, int, Keyed]) -> tuple[float, int]:
-    return row[:2]
 
 
 def _child(parent: Candidate, module: str, text: str, origin: str) -> Candidate:

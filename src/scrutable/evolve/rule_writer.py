@@ -69,7 +69,9 @@ class RuleWriter:
         found = read_texts(drawn, self._text_of, Shown(items, texts, self._copied_words))
         held = {id(item) for hand in shown for item in hand}
         seen = tuple(place for place, item in enumerate(items) if id(item) in held)
-        return found.model_copy(update={"prompt_digest": told_by(asked), "shown": seen})
+        places = {id(item): place for place, item in enumerate(items)}
+        grounds = tuple(tuple(places[id(item)] for item in shown[sample]) for sample in found.samples)
+        return found.model_copy(update={"prompt_digest": told_by(asked), "shown": seen, "grounds": grounds})
 
     def _text_of(self, answer: str) -> str:
         """Return the text in an answer: what follows the mark. Errors: ProposerFailure where it is missing, or too long."""

@@ -50,7 +50,7 @@ class State:
         self._screened: dict[str, dict[str, float]] = {}
         self._paid = Cells[int]()  # after how many commits it was charged
         self._seen: dict[str, dict[str, int]] = {}  # candidate -> task -> how often the writer saw it
-        self._turns: dict[str, Counter[str]] = {}  # candidate -> how often each of its texts was rewritten, in its line
+        self._turns: dict[str, Counter[str]] = {}  # candidate -> how often each of its texts came up
         self.effects = Effects()
         self._tested: set[str] = set()
         self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
@@ -90,7 +90,7 @@ class State:
         )
 
     def _module(self, parent: Candidate, number: int) -> str:
-        """Return which text is to be rewritten: the one that came up least in this line; of equals they take turns."""
+        """Return which text is to be rewritten: after a gain in one, another; then they take turns."""
         names = sorted(parent.texts)
         turn = number % len(names)
         return min(names[turn:] + names[:turn], key=lambda name: self._turns[parent.key][name])
@@ -190,7 +190,8 @@ class State:
         key = one.key
         if key not in self.accepted:
             self.accepted[key] = one
-            self._turns[key] = Counter(self._turns.get(parent or "", ()))
+            above = self.accepted[parent].texts if parent in self.accepted else one.texts
+            self._turns[key] = Counter(name for name, text in one.texts.items() if text != above.get(name))
             if parent is None:
                 self._closed[key] = [-1] * _LOST
             self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))

@@ -49,6 +49,11 @@ class Proposal(Record):
     shown: tuple[int, ...] | None = Field(
         default=None, description="which of the items handed over were shown, by their places; None: all"
     )
+    samples: tuple[int, ...] = Field(default=(), description="which of the answers held each text first")
+    grounds: tuple[tuple[int, ...], ...] = Field(
+        default=(),
+        description="for each text, the items that the sample which wrote it first was shown, by their places",
+    )
     prompt_digest: str = ""
     usage: Usage = Field(default_factory=Usage)
 
@@ -140,8 +145,10 @@ def read_texts(drawn: Sequence[Generation], text_of: Callable[[str], str], shown
     copied = shown.copied({one for one in read if isinstance(one, str)})
     votes = Counter(one for one in read if isinstance(one, str) and one not in copied)
     ranked = votes.most_common()
+    first = {one: place for place, one in reversed(list(enumerate(read))) if isinstance(one, str)}
     return Proposal(
         texts=tuple(text for text, _ in ranked),
+        samples=tuple(first[text] for text, _ in ranked),
         votes=tuple(count for _, count in ranked),
         answers=tuple(one.answer for one in drawn),
         failures=tuple(_why(one, copied) for one in read if not isinstance(one, str) or one in copied),

@@ -1,0 +1,97 @@
+"""Screening: children together on few tasks, and the better half goes on; which promises nothing, the test does.
+
+The tasks are of those that the writer was shown: the parent's scores are known there. A text is first tried where its own
+evidence is: on tasks that the sample which wrote it was shown and where the parent fails, since there it says that it helps.
+A rule that bears on a few tasks would otherwise mostly be tried where it changes nothing, and lose to chance. Then all are tried
+on the same: where the parent fails, and where it does not, in turn. Ranked by gain over the parent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from scrutable.core.records import Candidate
+from scrutable.core.stats import complete
+from scrutable.evolve.ledger import Keyed, Ledger
+from scrutable.evolve.sentences import length
+
+
+class Screening:
+    """One proposal's screening. each: tasks of a stage; known: of some children, a sum of differences over so many tasks."""
+
+    def __init__(
+        self, ledger: Ledger, parent: str, shown: Sequence[Keyed], each: int, known: Mapping[str, tuple[float, float]]
+    ) -> None:
+        self._ledger, self._parent, self._each, self._known = ledger, parent, each, known
+        self._shown = dict(shown)
+        scored = [(ledger.value(parent, pair[0]), pair) for pair in shown]
+        ranked = sorted(
+            ((score, at, pair) for at, (score, pair) in enumerate(scored) if score is not None), key=_first_two
+        )
+        self._worst = [pair for _, _, pair in ranked]
+        half = (len(ranked) + 1) // 2
+        low, high = self._worst[:half], self._worst[half:][::-1]
+        self._common = [one for row in zip_longest(low, high) for one in row if one is not None]
+        self._grounds: dict[str, tuple[Keyed, ...]] = {}
+        self._tried: dict[str, list[Keyed]] = {}
+
+    @property
+    def stages(self) -> int:
+        """How many stages there are at most."""
+        return math.ceil(len(self._common) / self._each)
+
+    def ground(self, key: str, tasks: Sequence[str]) -> None:
+        """Say on which of the shown tasks a child's evidence is; of several that say so, the first counts."""
+        own = [pair for pair in self._worst if pair[0] in set(tasks)][: self._each]
+        if own:
+            self._grounds.setdefault(key, tuple(own))
+
+    def next(self, key: str) -> list[Keyed]:
+        """Return the tasks of a child's next stage, and count them as tried."""
+        tried = self._tried.setdefault(key, [])
+        own = self._grounds.get(key, ()) if not tried else ()
+        tasks = list(own) or [pair for pair in self._common if pair not in tried][: self._each]
+        tried += tasks
+        return tasks
+
+    def ahead(self, one: Candidate) -> bool:
+        """Whether a child did better than its parent where it was screened: who did not is no use testing."""
+        child, parent = self._pair(one)
+        return bool(child.sum() > parent.sum())
+
+    def ranked(self, field: Sequence[Candidate]) -> list[Candidate]:
+        """Return children, best first by their gain over the parent, with what was known of them; of equals the shorter."""
+
+        def rank(at: int) -> tuple[float, int, int, int]:
+            one = field[at]
+            tasks = self._tried.get(one.key, [])
+            own = self._ledger.column(one.key, tasks)
+            scored = sum(value is not None for value in own)
+            total, count = self._known.get(one.key, (0.0, 0.0))
+            gain = (self._gain(own, tasks) + total) / (len(tasks) + count) if scored else -math.inf
+            return -round(gain, 9), -scored, length(one.texts), at
+
+        return [field[at] for at in sorted(range(len(field)), key=rank)]
+
+    def _gain(self, own: Sequence[float | None], tasks: Sequence[Keyed]) -> float:
+        """Return the sum of differences to the parent; what could not be scored counts as the lowest reward of all."""
+        lowest = min(self._ledger.rewards)
+        parent = self._ledger.column(self._parent, tasks)
+        return sum(
+            (lowest if mine is None else mine) - theirs
+            for mine, theirs in zip(own, parent, strict=True)
+            if theirs is not None
+        )
+
+    def _pair(self, one: Candidate) -> tuple[np.ndarray, np.ndarray]:
+        tasks = self._tried.get(one.key, [])
+        child, parent = complete(self._ledger.column(one.key, tasks), self._ledger.column(self._parent, tasks))
+        return child, parent
+
+
+def _first_two(row: tuple[float, int, Keyed]) -> tuple[float, int]:
+    return row[:2]
