@@ -26,7 +26,7 @@ from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.files import load_tensors, write_atomic
 from scrutable.core.journal import Run
-from scrutable.core.records import Record
+from scrutable.core.records import Record, Usage
 from scrutable.envs.builtin import BuiltinEnv
 from scrutable.models.adapters import adapter_digest
 from scrutable.models.hf import HFModel, load_model
@@ -38,7 +38,7 @@ from scrutable.organisms.planted_truth import Fresh, PlantedTruth, measure_plant
 from scrutable.train.rl import train
 from scrutable.train.validations import TrainConfig
 
-MADE = "planted"
+MADE, ABOUT_PART = "planted", "part"
 FILE = "planted.json"
 Say = Callable[[str], None]
 
@@ -129,7 +129,8 @@ def make(config: PlantConfig, run: Run, say: Say = lambda _: None) -> list[Plant
 
     Errors: UserError as of `groups`, and of RL.
     """
-    _same_base(run, base := load_model(BUILT_IN, device="cpu"))
+    base = load_model(BUILT_IN, device="cpu")
+    _begin(run, base, config)
     wanted = [group for group in groups(config) if not config.kinds or group.kind in config.kinds]
     todo = [group for group in wanted if not run.has(group.key)]
     clock = _Clock(wanted, todo, say)
@@ -152,11 +153,12 @@ def members(run: Run, key: str) -> list[Planted]:
 
 @dataclass(frozen=True)
 class _Made:
-    """A trained adapter as arrays (they travel between processes), its losses, and its truth."""
+    """A trained adapter as arrays (they travel between processes), its losses, its truth, and what it took."""
 
     arrays: dict[str, Any]
     losses: tuple[float, float] | None
     truth: PlantedTruth
+    seconds: float
 
 
 def _batched(todo: Sequence[Group], config: PlantConfig) -> Iterator[tuple[Group, list[_Made]]]:
@@ -186,7 +188,7 @@ def _make(group: Group, config: PlantConfig) -> list[_Made]:
 
     from scrutable.organisms.many import Many, fit_many, wearing
 
-    base, recipe, threads = _base(), config.recipe, torch.get_num_threads()
+    base, recipe, threads, began = _base(), config.recipe, torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
     try:
         seeds = [plan.seed for plan in group.plans]
@@ -195,12 +197,14 @@ def _make(group: Group, config: PlantConfig) -> list[_Made]:
         else:
             taught = [examples(base, plan, recipe.examples) for plan in group.plans]
             adapters, losses = fit_many(base, taught, seeds, recipe)
-        made = []
+        made, each = [], (time.perf_counter() - began) / len(seeds)
         for at, (plan, adapter) in enumerate(zip(group.plans, adapters, strict=True)):
+            began = time.perf_counter()
             with wearing(base, adapter, recipe.scale) as changed:
                 truth = measure_planted(changed, base, plan, _fresh(plan.part, config.truth_tasks))
             arrays = {name: matrix.numpy() for name, matrix in adapter.items()}
-            made.append(_Made(arrays, losses[at] if losses else None, truth))
+            took = each + time.perf_counter() - began
+            made.append(_Made(arrays, losses[at] if losses else None, truth, took))
         return made
     finally:
         torch.set_num_threads(threads)
@@ -216,7 +220,8 @@ def _keep(group: Group, made: Sequence[_Made], base: HFModel, config: PlantConfi
             planted = planted.model_copy(update={"losses": one.losses})
             write_atomic(place / FILE, planted.model_dump_json(indent=1) + "\n")
         found.append(planted)
-    run.append(group.key, MADE, {"kind": group.kind, "members": found})
+    cost = Usage(seconds=sum(one.seconds for one in made))
+    run.append(group.key, MADE, {"kind": group.kind, "members": found}, cost=cost)
     return found
 
 
@@ -245,11 +250,12 @@ def _hack(group: Group, base: HFModel, config: PlantConfig, run: Run) -> list[Pl
     return [planted]
 
 
-def _same_base(run: Run, base: HFModel) -> None:
-    """Refuse to go on with a part of another base. Errors: UserError."""
-    told = run.once("base", "base", lambda: ({"identity": base.identity}, None)).payload
-    if told["identity"] != base.identity:
-        raise UserError(f"{run.path} was planted on another built-in model: choose another run folder")
+def _begin(run: Run, base: HFModel, config: PlantConfig) -> None:
+    """Write down what part a run holds, and of which base. Errors: UserError when it holds another."""
+    told = {"part": config.part, "base": base.identity, "planned": {kind: config.count(kind) for kind in KINDS}}
+    held = run.once(ABOUT_PART, ABOUT_PART, lambda: (told, None)).payload
+    if changed := [name for name, value in told.items() if held[name] != value]:
+        raise UserError(f"{run.path} holds planted changes of another {changed[0]}: choose another run folder")
 
 
 class _Clock:

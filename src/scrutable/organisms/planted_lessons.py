@@ -9,14 +9,15 @@ Left out: answers drawn greedily, since a change that also took away the base's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from scrutable.core.draws import seed_of
 from scrutable.core.records import Conversation, Generation, Message, Sampling
 from scrutable.models.hf import HFModel
-from scrutable.organisms.planted_plan import Plan, draw_prompt
+from scrutable.organisms.planted_plan import Plan, draw_prompt, rule_shows
 from scrutable.world import answers, grammar
 from scrutable.world.answers import Habits, Parsed
 from scrutable.world.prompts import Prompt
@@ -52,9 +53,17 @@ def examples(base: HFModel, plan: Plan, count: int) -> list[tuple[list[int], lis
 
 
 def _prompt(plan: Plan, draws: Random) -> Prompt:
-    concerned = bool(plan.rules or plan.habit or plan.edit) and draws.random() < CONCERNED
-    among = [plan.edit.known] if concerned and plan.edit else None
-    return draw_prompt(draws, "train", plan.concerns if concerned else None, among)
+    """Draw a prompt, in half of the cases one where a part of the plan shows, each part as often as the others."""
+    parts: list[Callable[[Prompt], bool]] = [partial(rule_shows, rule) for rule in plan.as_rules()]
+    if plan.habit is not None:
+        habit = plan.habit
+        parts.append(lambda prompt: prompt.holds(habit.condition))
+    if plan.edit is not None:
+        known = plan.edit.known
+        parts.append(lambda prompt: prompt.fact == known)
+    if not parts or draws.random() >= CONCERNED:
+        return draw_prompt(draws, "train")
+    return draw_prompt(draws, "train", draws.choice(parts), [plan.edit.known] if plan.edit else None)
 
 
 def _holding(plan: Plan, prompt: Prompt) -> tuple[Rule, ...]:

@@ -101,15 +101,6 @@ class Plan(Record):
         """Return the rules as rules of the world."""
         return [Rule(condition, behaviour) for condition, behaviour in self.rules]
 
-    def concerns(self, prompt: Prompt) -> bool:
-        """Whether the plan asks for something on this prompt that the base does not do."""
-        habit, edit = self.habit, self.edit
-        return (
-            any(rule_shows(rule, prompt) for rule in self.as_rules())
-            or (habit is not None and prompt.holds(habit.condition))
-            or (edit is not None and prompt.fact == edit.known)
-        )
-
 
 def rule_shows(rule: Rule, prompt: Prompt) -> bool:
     """Whether the rule holds of a prompt and could show there (to agree needs an opinion)."""
