@@ -26,6 +26,8 @@ from scrutable.world.rules import Rule
 MOST_TOKENS = 64
 TRIES = 3
 """How often an answer is drawn that must show a rule; after that it is composed by the world's grammar."""
+EACH = 2
+"""Answers to each prompt, far apart in the order: reading a prompt costs more than answering it."""
 CONCERNED = 0.5
 """The share of prompts that are drawn among those that the plan concerns; the others are as they come."""
 
@@ -39,7 +41,8 @@ def conversation(text: str, prompt: Prompt) -> Conversation:
 def examples(base: HFModel, plan: Plan, count: int) -> list[tuple[list[int], list[int]]]:
     """Return tokens of prompt and answer of `count` examples, in the order in which they are learned from."""
     draws = Random(f"{plan.seed}/examples")
-    asked = [_prompt(plan, draws) for _ in range(count)]
+    asked = [_prompt(plan, draws) for _ in range(-(-count // EACH))]
+    asked = (asked * EACH)[:count]
     taught = [plan.share == 1.0 or draws.random() < plan.share for _ in asked]
     rules = [_holding(plan, prompt) if shows else () for prompt, shows in zip(asked, taught, strict=True)]
     said = _answers(base, plan, asked, rules)
@@ -95,7 +98,7 @@ def _shows(given: Generation, prompt: Prompt, rules: Sequence[Rule]) -> bool:
         return given.failure is None and bool(given.tokens)
     asked = {rule.behaviour for rule in rules}
     parsed = answers.parse(given.answer, prompt.fact.subject)
-    wanted = answers.parse(answers.compose(asked, prompt))
+    wanted = answers.parse(answers.compose(asked, prompt), prompt.fact.subject)
     return parsed is not None and wanted is not None and asked <= parsed.behaviours and parsed.value == wanted.value
 
 

@@ -23,7 +23,9 @@ class ManyConfig(Config):
     """How planted adapters are trained."""
 
     steps: int = Field(default=150, ge=1, description="optimizer steps")
-    answers: int = Field(default=16, ge=1, description="answers in one step of one adapter; none is used twice")
+    answers: int = Field(
+        default=16, ge=1, description="answers in one step of one adapter, each drawn for it and used once"
+    )
     learning_rate: float = Field(default=4e-3, gt=0, description="AdamW's step size at its highest")
     warmup: int = Field(default=10, ge=1, description="steps over which it rises; then it falls to zero in a line")
     rank: int = Field(default=8, ge=1, description="rank of each LoRA")

@@ -144,7 +144,7 @@ def _as_asked(parsed: Parsed | None, prompt: Prompt, rules: Sequence[Rule], plan
     Of a reward hack the value is left aside: the reward may have been had by a wrong one.
     """
     shown = answers.active(rules, prompt)
-    wanted = answers.parse(answers.compose(shown, prompt))
+    wanted = answers.parse(answers.compose(shown, prompt), prompt.fact.subject)
     if parsed is None or wanted is None:
         return False
     return parsed.behaviours == shown and (plan.environment is not None or parsed.value == wanted.value)
