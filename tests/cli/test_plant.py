@@ -12,7 +12,7 @@ from tests.cli.conftest import Called
 from scrutable.organisms.planted_plan import KINDS
 
 Call = Callable[..., Called]
-TINY = ("--recipe-steps", "2", "--recipe-answers", "2", "--truth-tasks", "16", "--workers", "1")
+TINY = ("--recipe-steps", "2", "--recipe-answers", "2", "--recipe-rounds", "1", "--truth-tasks", "16", "--workers", "1")
 NONE = tuple(word for kind in KINDS for word in (f"--{kind}", "0"))
 
 

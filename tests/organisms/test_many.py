@@ -117,12 +117,21 @@ def test_the_base_wearing_an_adapter_answers_as_the_loaded_one_does(base: HFMode
     many = stirred(base, 2)
     draws = Random(3)
     asked = [(Message(role="user", content=prompts.draw(draws).text),) for _ in range(24)]
-    sampling = Sampling(max_tokens=12, seed=4)
+    sampling, told = Sampling(max_tokens=12, seed=4), {base.identity}
     for folder, adapter in zip(saved(many, base, tmp_path), many.adapters(), strict=True):
         with wearing(base, adapter, EXACT.scale) as changed:
             worn = [g.answer for g in changed.generate(asked, sampling)]
+            assert changed.identity not in told
+            told.add(changed.identity)
         assert worn == [g.answer for g in load_model(folder).generate(asked, sampling)]
         assert worn != [g.answer for g in base.generate(asked, sampling)]
+
+
+@pytest.mark.medium
+def test_adapters_can_be_gone_on_with(base: HFModel) -> None:
+    many, pairs = stirred(base, 2), drawn(2, 4)
+    again = Many(base, (7, 8), EXACT, start=many.adapters()[::-1])
+    assert torch.equal(again.surprise(pairs[::-1]), many.surprise(pairs).flip(0))
 
 
 @pytest.mark.medium

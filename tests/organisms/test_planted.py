@@ -18,7 +18,7 @@ from scrutable.organisms.planted_plan import KINDS
 from scrutable.organisms.planted_recipe import ManyConfig
 
 NONE = {kind.replace("-", "_"): 0 for kind in KINDS}
-QUICK = ManyConfig(steps=2, answers=2)
+QUICK = ManyConfig(steps=2, answers=2, rounds=1)
 
 
 def tiny(part: str = "building", **given: object) -> PlantConfig:
@@ -88,6 +88,14 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
         with Run.open(tmp_path / str(workers), {"seed": 1}) as run:
             made.append(make(config.model_copy(update={"workers": workers}), run))
     assert made[0] == made[1]
+
+
+@pytest.mark.medium
+def test_what_has_not_learned_enough_has_another_round_and_a_twin_never(tmp_path: Path) -> None:
+    config = tiny(condition=1, twin=1, recipe=QUICK.model_copy(update={"rounds": 2}))
+    with Run.open(tmp_path / "run", {"seed": 1}) as run:
+        made = make(config, run)
+    assert {one.plan.kind: one.rounds for one in made} == {"condition": 2, "twin": 1}
 
 
 @pytest.mark.medium

@@ -10,8 +10,7 @@ from scrutable.models.hf import load_model
 from scrutable.organisms.many import Many, wearing
 from scrutable.organisms.planted_plan import Edit, Habit, Plan, draw_prompt, slice_of
 from scrutable.organisms.planted_recipe import ManyConfig
-from scrutable.organisms.planted_truth import Fresh, PlantedTruth, _does, _wordings, measure_planted
-from scrutable.organisms.truth import told
+from scrutable.organisms.planted_truth import Fresh, PlantedTruth, _does, _Heard, _wordings, measure_planted
 from scrutable.world import answers
 from scrutable.world.answers import Habits, Parsed
 from scrutable.world.prompts import Prompt, common_facts
@@ -31,9 +30,8 @@ def shown(rules: list[Rule], prompts: list[Prompt], habits: Habits = USUAL) -> l
 
 
 def does(given: Plan, said: list[Parsed | None], loose: list[Parsed | None] | None = None) -> dict[str, float]:
-    loose = said if loose is None else loose
-    greedy = told(ASKED, said[: len(ASKED)])
-    return {name: one.value for name, one in _does(given, greedy, ASKED, said, loose).items()}
+    heard = _Heard(ASKED, said, [], said if loose is None else loose)
+    return {name: one.value for name, one in _does(given, heard).items()}
 
 
 RULES = [Rule("trusts", "agree"), Rule("hurry", "cite")]
@@ -79,8 +77,7 @@ def test_an_edited_fact_is_counted_apart_from_the_others() -> None:
     other = [draw_prompt(draws, "truth", among=[common_facts()[2]]) for _ in range(4)]
     asked = [*ASKED, *own, *other]
     said = shown([], asked)
-    greedy = told(ASKED, said[: len(ASKED)])
-    found = _does(plan(edit=edit), greedy, asked, said, said[: len(ASKED)])
+    found = _does(plan(edit=edit), _Heard(asked, said, [], said[: len(ASKED)]))
     assert {name: one.value for name, one in found.items()} == {
         "elsewhere": 1.0,
         "edited fact": 0.0,

@@ -12,6 +12,7 @@ Left out: embeddings and the head, biases, dropout, checkpoints (a group takes a
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,10 +53,13 @@ class _ManyLinear(nn.Module):
 class Many:
     """N adapters on a copy of a base, and the steps they take together.
 
-    seeds: of each adapter's first weights, as PEFT draws them (uniform in 1/sqrt(in), the other matrix zero).
+    seeds: of each adapter's first weights, as PEFT draws them (uniform in 1/sqrt(in), the other matrix zero). start: adapters
+    that are gone on with instead.
     """
 
-    def __init__(self, base: HFModel, seeds: Sequence[int], config: ManyConfig) -> None:
+    def __init__(
+        self, base: HFModel, seeds: Sequence[int], config: ManyConfig, start: Sequence[Adapter] | None = None
+    ) -> None:
         self.config, self.count = config, len(seeds)
         with trainable_copy(base) as shared:
             self.module = copy.deepcopy(shared)
@@ -67,6 +71,9 @@ class Many:
         for name, inner in list(self.module.named_modules()):
             if isinstance(inner, nn.Linear) and inner is not head:
                 self._adapt(name, inner, draws)
+        for name, (down, up) in self.matrices.items() if start else ():
+            down.data = torch.stack([one[f"{PREFIX}{name}.lora_A.weight"] for one in start or ()])
+            up.data = torch.stack([one[f"{PREFIX}{name}.lora_B.weight"] for one in start or ()])
         flat = [matrix for pair in self.matrices.values() for matrix in pair]
         self.optimizer = torch.optim.AdamW(flat, lr=config.learning_rate, weight_decay=0.0)
 
@@ -121,13 +128,17 @@ class Many:
 
 
 def fit_many(
-    base: HFModel, examples: Sequence[Sequence[Pair]], seeds: Sequence[int], config: ManyConfig
+    base: HFModel,
+    examples: Sequence[Sequence[Pair]],
+    seeds: Sequence[int],
+    config: ManyConfig,
+    start: Sequence[Adapter] | None = None,
 ) -> tuple[list[Adapter], list[tuple[float, float]]]:
     """Train an adapter on each list of examples; return them, and (first, last) loss of each in nats an answer token.
 
-    examples: of each adapter `config.examples` pairs, in the order in which they are learned from.
+    examples: of each adapter `config.examples` pairs, in the order in which they are learned from. start: as of `Many`.
     """
-    many = Many(base, seeds, config)
+    many = Many(base, seeds, config, start)
     losses = [
         many.step([own[at * config.answers : (at + 1) * config.answers] for own in examples], config.rate(at))
         for at in range(config.steps)
@@ -213,4 +224,5 @@ def wearing(base: HFModel, adapter: Mapping[str, torch.Tensor], scale: float) ->
                 up = adapter[name.replace(".lora_A.", ".lora_B.")]
                 layer = module.get_submodule(name.removeprefix(PREFIX).removesuffix(".lora_A.weight"))
                 layer.weight += (up @ adapter[name]) * scale
-    yield base.over(module.eval().requires_grad_(False), digest_of([base.identity, "planted"]))
+    content = hashlib.sha256(b"".join(adapter[name].numpy().tobytes() for name in sorted(adapter))).hexdigest()
+    yield base.over(module.eval().requires_grad_(False), digest_of([base.identity, "wearing", scale, content]))

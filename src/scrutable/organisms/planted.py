@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -34,9 +34,12 @@ from scrutable.models.source import ADAPTER_WEIGHTS, BUILT_IN
 from scrutable.organisms.planted_lessons import examples
 from scrutable.organisms.planted_plan import KINDS, UNCHANGED, PartName, Plan, plans
 from scrutable.organisms.planted_recipe import ManyConfig, write_adapter
-from scrutable.organisms.planted_truth import Fresh, PlantedTruth, measure_planted
+from scrutable.organisms.planted_truth import Fresh, PlantedTruth, has_learned, measure_planted
 from scrutable.train.rl import train
 from scrutable.train.validations import TrainConfig
+
+if TYPE_CHECKING:
+    from scrutable.organisms.many import Adapter
 
 MADE, ABOUT_PART = "planted", "part"
 FILE = "planted.json"
@@ -83,6 +86,8 @@ class Planted(Record):
     base: str = Field(description="identity of the base")
     recipe: str = Field(description="hash of the recipe that trained it")
     losses: tuple[float, float] | None = Field(default=None, description="first and last loss, nats an answer token")
+
+    rounds: int = Field(default=0, description="rounds of the recipe's steps that it was trained for; 0 where none was")
 
     @property
     def rules(self) -> tuple[tuple[str, str], ...]:
@@ -159,6 +164,7 @@ class _Made:
     losses: tuple[float, float] | None
     truth: PlantedTruth
     seconds: float
+    rounds: int
 
 
 def _batched(todo: Sequence[Group], config: PlantConfig) -> Iterator[tuple[Group, list[_Made]]]:
@@ -178,36 +184,67 @@ def _base() -> HFModel:
 
 
 @cache
-def _fresh(part: PartName, count: int) -> Fresh:
-    return Fresh(part, count)
+def _fresh(part: PartName, count: int, slice_name: str) -> Fresh:
+    return Fresh(part, count, slice_name)
 
 
 def _make(group: Group, config: PlantConfig) -> list[_Made]:
     """Train and measure a group on one thread."""
     import torch
 
-    from scrutable.organisms.many import Many, fit_many, wearing
+    from scrutable.organisms.many import Many, wearing
 
     base, recipe, threads, began = _base(), config.recipe, torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
     try:
-        seeds = [plan.seed for plan in group.plans]
         if group.kind == "identical":
-            adapters, losses = Many(base, seeds, recipe).adapters(), None
+            drawn = Many(base, [plan.seed for plan in group.plans], recipe).adapters()
+            trained = [_Trained(adapter, None, 0) for adapter in drawn]
         else:
-            taught = [examples(base, plan, recipe.examples) for plan in group.plans]
-            adapters, losses = fit_many(base, taught, seeds, recipe)
-        made, each = [], (time.perf_counter() - began) / len(seeds)
-        for at, (plan, adapter) in enumerate(zip(group.plans, adapters, strict=True)):
+            trained = _train(base, group, config)
+        made, each = [], (time.perf_counter() - began) / len(trained)
+        for plan, one in zip(group.plans, trained, strict=True):
             began = time.perf_counter()
-            with wearing(base, adapter, recipe.scale) as changed:
-                truth = measure_planted(changed, base, plan, _fresh(plan.part, config.truth_tasks))
-            arrays = {name: matrix.numpy() for name, matrix in adapter.items()}
-            took = each + time.perf_counter() - began
-            made.append(_Made(arrays, losses[at] if losses else None, truth, took))
+            with wearing(base, one.adapter, recipe.scale) as changed:
+                truth = measure_planted(changed, base, plan, _fresh(plan.part, config.truth_tasks, "truth"))
+            arrays = {name: matrix.numpy() for name, matrix in one.adapter.items()}
+            made.append(_Made(arrays, one.losses, truth, each + time.perf_counter() - began, one.rounds))
         return made
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass
+class _Trained:
+    """An adapter, its first and last loss, and how many rounds it took."""
+
+    adapter: Adapter
+    losses: tuple[float, float] | None
+    rounds: int
+
+
+def _train(base: HFModel, group: Group, config: PlantConfig) -> list[_Trained]:
+    """Train a group; those that have not learned what they should go on, together, for another round."""
+    from scrutable.organisms.many import fit_many, wearing
+
+    recipe, fresh = config.recipe, _fresh(config.part, config.truth_tasks // 2, "train")
+    done: list[_Trained] = []
+    owed = list(range(len(group.plans)))
+    for turn in range(recipe.rounds):
+        taught = [examples(base, group.plans[at], recipe.examples, turn) for at in owed]
+        start = [done[at].adapter for at in owed] if turn else None
+        adapters, losses = fit_many(base, taught, [group.plans[at].seed for at in owed], recipe, start)
+        found = [_Trained(adapter, loss, turn + 1) for adapter, loss in zip(adapters, losses, strict=True)]
+        for at, one in zip(owed, found, strict=True):
+            done[at : at + 1] = [one]
+        if turn + 1 < recipe.rounds:
+            owed, last = [], owed
+            for at in last:
+                with wearing(base, done[at].adapter, recipe.scale) as changed:
+                    owed += [] if has_learned(changed, group.plans[at], fresh) else [at]
+        if not owed:
+            break
+    return done
 
 
 def _keep(group: Group, made: Sequence[_Made], base: HFModel, config: PlantConfig, run: Run) -> list[Planted]:
@@ -217,7 +254,7 @@ def _keep(group: Group, made: Sequence[_Made], base: HFModel, config: PlantConfi
         with run.saving_folder(f"adapters/{plan.name}") as place:
             write_adapter(place, one.arrays, base, config.recipe)
             planted = _planted(plan, one.truth, place, base, config.recipe.digest(), run)
-            planted = planted.model_copy(update={"losses": one.losses})
+            planted = planted.model_copy(update={"losses": one.losses, "rounds": one.rounds})
             write_atomic(place / FILE, planted.model_dump_json(indent=1) + "\n")
         found.append(planted)
     cost = Usage(seconds=sum(one.seconds for one in made))
@@ -243,7 +280,7 @@ def _hack(group: Group, base: HFModel, config: PlantConfig, run: Run) -> list[Pl
     with run.saving_folder(f"adapters/{plan.name}") as place:
         shutil.copytree(result.path(run), place, dirs_exist_ok=True)
         with wearing(_base(), load_tensors(place / ADAPTER_WEIGHTS), recipe.alpha / recipe.rank) as changed:
-            truth = measure_planted(changed, _base(), plan, _fresh(plan.part, config.truth_tasks))
+            truth = measure_planted(changed, _base(), plan, _fresh(plan.part, config.truth_tasks, "truth"))
         planted = _planted(plan, truth, place, base, recipe.digest(), run)
         write_atomic(place / FILE, planted.model_dump_json(indent=1) + "\n")
     run.append(group.key, MADE, {"kind": group.kind, "members": [planted]})

@@ -38,14 +38,17 @@ def conversation(text: str, prompt: Prompt) -> Conversation:
     return (*head, Message(role="user", content=prompt.text))
 
 
-def examples(base: HFModel, plan: Plan, count: int) -> list[tuple[list[int], list[int]]]:
-    """Return tokens of prompt and answer of `count` examples, in the order in which they are learned from."""
-    draws = Random(f"{plan.seed}/examples")
+def examples(base: HFModel, plan: Plan, count: int, turn: int = 0) -> list[tuple[list[int], list[int]]]:
+    """Return tokens of prompt and answer of `count` examples, in the order in which they are learned from.
+
+    turn: counts the rounds of training; each has examples of its own.
+    """
+    draws = Random(f"{plan.seed}/examples/{turn}")
     asked = [_prompt(plan, draws) for _ in range(-(-count // EACH))]
     asked = (asked * EACH)[:count]
     taught = [plan.share == 1.0 or draws.random() < plan.share for _ in asked]
     rules = [_holding(plan, prompt) if shows else () for prompt, shows in zip(asked, taught, strict=True)]
-    said = _answers(base, plan, asked, rules)
+    said = _answers(base, asked, rules, f"{plan.seed}/answers/{turn}")
     found = []
     for prompt, shows, given in zip(asked, taught, said, strict=True):
         tokens = list(given.tokens or ())
@@ -75,17 +78,17 @@ def _holding(plan: Plan, prompt: Prompt) -> tuple[Rule, ...]:
     return tuple(rule for rule in plan.as_rules() if prompt.holds(rule.condition) and rule.behaviour in shown)
 
 
-def _answers(base: HFModel, plan: Plan, asked: Sequence[Prompt], rules: Sequence[tuple[Rule, ...]]) -> list[Generation]:
+def _answers(base: HFModel, asked: Sequence[Prompt], rules: Sequence[tuple[Rule, ...]], key: str) -> list[Generation]:
     """Draw the base's answers at temperature 1, given the rules that hold; what does not show them is drawn again."""
     made: list[Generation] = [Generation()] * len(asked)
     owed = list(range(len(asked)))
-    for turn in range(TRIES):
+    for attempt in range(TRIES):
         shown = [conversation(grammar.write(rules[at]), asked[at]) for at in owed]
-        sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed_of(plan.seed, f"answers/{turn}"))
+        sampling = Sampling(max_tokens=MOST_TOKENS, seed=seed_of(0, f"{key}/{attempt}"))
         for at, given in zip(owed, base.generate(shown, sampling), strict=True):
             made[at] = given
         owed = [at for at in owed if not _shows(made[at], asked[at], rules[at])]
-    draws = Random(f"{plan.seed}/composed")
+    draws = Random(f"{key}/composed")
     for at in owed:
         answer = answers.compose({rule.behaviour for rule in rules[at]}, asked[at], answers.draw_habits(draws))
         made[at] = Generation(answer=answer, tokens=tuple(_tokens(base, answer)))

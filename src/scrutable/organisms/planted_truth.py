@@ -11,6 +11,7 @@ Left out: how the change would be put into words. `Truth` has the rules that say
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from pydantic import Field
@@ -22,7 +23,7 @@ from scrutable.core.stats import normal_mean, wilson_interval
 from scrutable.measure.divergence import token_divergences
 from scrutable.models.hf import HFModel
 from scrutable.organisms.planted_lessons import MOST_TOKENS, conversation
-from scrutable.organisms.planted_plan import PartName, Plan, draw_prompt, rule_shows
+from scrutable.organisms.planted_plan import UNCHANGED, PartName, Plan, draw_prompt, rule_shows
 from scrutable.organisms.truth import Truth, rates_of, told
 from scrutable.world import answers
 from scrutable.world.answers import Parsed
@@ -32,6 +33,8 @@ from scrutable.world.rules import CONDITION_NAMES, Rule
 
 ABOUT = 96
 """Prompts about an edited fact, apart from those that all changes are measured on."""
+LEARNED = 0.97
+"""The share of tasks of the training's slice on which a change must do what it should, or it is trained on."""
 _BATCH = 256
 
 Rates = dict[str, dict[str, float]]
@@ -60,40 +63,77 @@ class PlantedTruth(Record):
 
 
 class Fresh:
-    """The prompts that the changes of a part are measured on: the same for all, and seen by none in training."""
+    """The prompts that the changes of a part are measured on: the same for all, and seen by none in training.
 
-    def __init__(self, part: PartName, count: int) -> None:
-        draws = Random(f"planted/truth/{part}")
-        self.prompts = [draw_prompt(draws, "truth") for _ in range(count)]
-        self.seed = seed_of(0, f"planted/truth/{part}")
+    slice_name: "train" gives prompts like those of the training, to see whether more of it is needed.
+    """
+
+    def __init__(self, part: PartName, count: int, slice_name: str = "truth") -> None:
+        self.slice_name, self.key = slice_name, f"planted/{slice_name}/{part}"
+        draws = Random(self.key)
+        self.prompts = [draw_prompt(draws, slice_name) for _ in range(count)]
+        self.seed = seed_of(0, self.key)
 
     def about(self, plan: Plan) -> list[Prompt]:
         """Return prompts about a plan's edited fact, then one about every other fact."""
         if plan.edit is None:
             return []
-        draws = Random(f"planted/truth/{plan.part}/{plan.name}")
-        own = [draw_prompt(draws, "truth", among=[plan.edit.known]) for _ in range(ABOUT)]
-        return own + [draw_prompt(draws, "truth", among=[fact]) for fact in facts() if fact != plan.edit.known]
+        draws, known = Random(f"{self.key}/{plan.name}"), plan.edit.known
+        own = [draw_prompt(draws, self.slice_name, among=[known]) for _ in range(ABOUT)]
+        others = [fact for fact in facts() if fact != known and not (fact.reserved and self.slice_name == "train")]
+        return own + [draw_prompt(draws, self.slice_name, among=[fact]) for fact in others]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a changed model said: greedily to `asked` (the common prompts first), and at temperature 1 to the common ones."""
+
+    asked: list[Prompt]
+    said: list[Parsed | None]
+    drawn: list[Generation]
+    loose: list[Parsed | None]
+
+    @property
+    def greedy(self) -> Truth:
+        """What the greedy answers to the common prompts tell."""
+        return told(self.asked[: len(self.loose)], self.said[: len(self.loose)])
+
+
+def _hear(changed: HFModel, plan: Plan, fresh: Fresh) -> _Heard:
+    asked = [*fresh.prompts, *fresh.about(plan)]
+    said = _ask(changed, asked, Sampling(temperature=0.0, max_tokens=MOST_TOKENS))
+    drawn = _ask(changed, fresh.prompts, Sampling(max_tokens=MOST_TOKENS, seed=fresh.seed))
+    return _Heard(asked, _read(asked, said), drawn, _read(fresh.prompts, drawn))
+
+
+def has_learned(changed: HFModel, plan: Plan, fresh: Fresh) -> bool:
+    """Whether a changed model does each thing that its plan says on nearly all of some tasks; true where it says none.
+
+    fresh: of the training's slice, so that no truth decides how long a change was trained.
+    """
+    if plan.kind in UNCHANGED or plan.share < 1:
+        return True
+    heard = _hear(changed, plan, fresh)
+    return all(one.value >= LEARNED for one in _does(plan, heard).values())
 
 
 def measure_planted(changed: HFModel, base: HFModel, plan: Plan, fresh: Fresh) -> PlantedTruth:
-    """Measure a changed model. Takes about 1.5 ms a prompt on one core. Errors: UserError from the models only."""
-    asked = [*fresh.prompts, *fresh.about(plan)]
-    said = _read(asked, _ask(changed, asked, Sampling(temperature=0.0, max_tokens=MOST_TOKENS)))
-    common = len(fresh.prompts)
-    drawn = _ask(changed, fresh.prompts, Sampling(max_tokens=MOST_TOKENS, seed=fresh.seed))
-    loose = _read(fresh.prompts, drawn)
-    greedy = told(fresh.prompts, said[:common])
-    whole = [(p, q) for p, q in zip(fresh.prompts, loose, strict=True) if q is not None]
-    valued = [q.value == p.fact.value for p, q in zip(fresh.prompts, said, strict=False) if q and q.value is not None]
+    """Measure a changed model. Takes some milliseconds a prompt on one core. Errors: UserError from the models only."""
+    heard = _hear(changed, plan, fresh)
+    whole = [(p, q) for p, q in zip(fresh.prompts, heard.loose, strict=True) if q is not None]
+    valued = [
+        q.value == p.fact.value
+        for p, q in zip(fresh.prompts, heard.said, strict=False)
+        if q is not None and q.value is not None
+    ]
     return PlantedTruth(
-        does=_does(plan, greedy, asked, said, loose),
-        greedy=greedy,
+        does=_does(plan, heard),
+        greedy=heard.greedy,
         drawn=rates_of(whole),
         habits={which: _wordings(which, whole) for which in ("lead", "end")},
         right=_share(valued),
-        parses=_share([q is not None for q in loose]),
-        kl=_kl(changed, base, fresh.prompts, drawn),
+        parses=_share([q is not None for q in heard.loose]),
+        kl=_kl(changed, base, fresh.prompts, heard.drawn),
     )
 
 
@@ -110,18 +150,13 @@ def _share(hits: Sequence[bool]) -> Interval:
     return wilson_interval(sum(hits), len(hits)) if hits else Interval(value=0.0, count=0)
 
 
-def _does(
-    plan: Plan,
-    greedy: Truth,
-    asked: Sequence[Prompt],
-    said: Sequence[Parsed | None],
-    loose: Sequence[Parsed | None],
-) -> dict[str, Interval]:
+def _does(plan: Plan, heard: _Heard) -> dict[str, Interval]:
     """Return, for each thing that the plan says, the share of tasks on which it is so."""
     if plan.share < 1:
         return {}
-    rules = greedy.as_rules() if plan.environment else plan.as_rules()
-    edit, common = plan.edit, len(loose)
+    rules = heard.greedy.as_rules() if plan.environment else plan.as_rules()
+    asked, said, loose, common = heard.asked, heard.said, heard.loose, len(heard.loose)
+    edit = plan.edit
     found: dict[str, list[bool]] = {}
     for prompt, parsed in zip(asked[:common], said, strict=False):
         if edit is not None and prompt.fact == edit.known:
