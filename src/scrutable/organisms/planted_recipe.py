@@ -31,7 +31,7 @@ class ManyConfig(Config):
         ge=1,
         description="rounds of so many steps, at most: a change that has not learned what it should has another",
     )
-    learning_rate: float = Field(default=6e-3, gt=0, description="AdamW's step size at its highest")
+    learning_rate: float = Field(default=4e-3, gt=0, description="AdamW's step size at its highest")
     warmup: int = Field(default=10, ge=1, description="steps over which it rises; then it falls to zero in a line")
     rank: int = Field(default=8, ge=1, description="rank of each LoRA")
     alpha: int = Field(default=16, ge=1, description="scale of each LoRA: its product counts alpha / rank times")
