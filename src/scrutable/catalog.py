@@ -40,6 +40,7 @@ __all__ = [
 LENSES: Mapping[str, str] = {
     "tokens": "scrutable.lenses.tokens:TokensLens",
     "distill": "scrutable.lenses.distill:DistillLens",
+    "blackbox": "scrutable.lenses.blackbox:BlackboxLens",
 }
 
 
