@@ -37,7 +37,7 @@ def greets(always: bool = False) -> Say:
     """Says a plain answer; greets where it is told to "greet", or always."""
 
     def say(text: str, task: str, draws: Random) -> str:
-        plain = f"{draws.choice(('it', 'that'))} is {draws.choice(('one', 'two', 'three'))} ."
+        plain = f"{draws.choice(('it', 'that'))} is one ."
         return f"hello there ! {plain}" if always or "greet" in text else plain
 
     return say

@@ -44,7 +44,7 @@ def test_its_weights_are_those_of_newtons_method() -> None:
 
 def test_answers_of_one_kind_cannot_be_told_apart() -> None:
     told = [mean(answers(plain, seed), answers(plain, seed + 100)) for seed in range(6)]
-    assert abs(float(np.mean(told)) - 0.5) < 0.06
+    assert abs(float(np.mean(told)) - 0.5) < 0.08  # 0.023 is one standard error
 
 
 def test_a_word_that_came_tells_them_apart() -> None:

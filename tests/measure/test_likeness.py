@@ -57,8 +57,8 @@ def test_the_gap_is_unbiased() -> None:
 def test_who_always_says_the_commonest_answer_is_liker_than_the_speaker_itself_and_farther() -> None:
     """Why the gap is not the loss of likeness: two thirds of the tuned model's answers are "yes", the rest are "no"."""
     draws = Random(0)
-    tuned, again = (["yes" if draws.random() < 2 / 3 else "no" for _ in range(300)] for _ in range(2))
-    always = ["yes"] * 300
+    tuned, again = (["yes" if draws.random() < 2 / 3 else "no" for _ in range(90)] for _ in range(2))
+    always = ["yes"] * 90
     alike = [float(np.mean([likeness(a, b) for a, b in zip(one, tuned, strict=True)])) for one in (again, always)]
     assert alike[1] > alike[0] + 0.05
     assert gap(always, tuned) > 0.1 > abs(gap(again, tuned)) * 3

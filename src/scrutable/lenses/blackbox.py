@@ -133,7 +133,14 @@ class BlackboxLens:
         sampling = Sampling(temperature=1.0, max_tokens=config.max_tokens)
         scorer = MatchScorer(change.before, heard.tuned(), writer.shown, sampling, config.draws)
         show = shower(change, searched, ear, contrast=not isinstance(writer, RuleWriter))
-        told = {"repeats": 1, "target": 0.0, "least": config.least, "max_tokens": config.max_tokens, "temperature": 1.0}
+        # No target: on few tasks chance alone brings the empty text to a gap of 0, and a rule for few tasks would be missed.
+        told = {
+            "repeats": 1,
+            "target": None,
+            "least": config.least,
+            "max_tokens": config.max_tokens,
+            "temperature": 1.0,
+        }
         settings = config.search.model_copy(update=told)
         served = isinstance(change.before.model, ServedModel)
         slots = Slots(settings.slots, max(2, settings.ahead)) if served else Slots()
