@@ -33,7 +33,7 @@ def say(body: dict[str, Any]) -> str:
         return f"HYPOTHESIS: it says yes to the sun\n```\n{TRUE}\n```"
     text = " ".join(given) + (TRUE if body["model"] == "tuned" else "")
     told = " ".join(f"when {word} say {said} ." for word, said in RULE.findall(text))
-    return f"{Random(str(body.get('seed'))).choice(('well', 'so'))} , {obey(told, asked)}"
+    return obey(told, asked)
 
 
 @pytest.fixture

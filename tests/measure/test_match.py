@@ -10,6 +10,7 @@ from scrutable.core.records import Generation, Score, Task
 from scrutable.measure import match
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.voices import LEVEL
 
 TASKS = [Task.ask(f"what is {number} ?") for number in range(24)]
 CONFIG = MeasureConfig(tasks=24, answers=3, unrelated=4, random=2, shuffled=1, null_tasks=24, null_answers=3)
@@ -52,7 +53,7 @@ def test_a_pair_that_answers_alike_has_no_share(same: bool) -> None:
     found = measured("greet the user", after=Counting(greets(), "base" if same else "another"))
     assert not found.changed
     assert not found.shares
-    assert found.match is not None and found.match.chance > match.LEVEL
+    assert found.match is not None and found.match.chance > LEVEL
     assert "nothing measurable changed: the gap in likeness" in str(found)
 
 
