@@ -1,7 +1,6 @@
 """Likeness of answers, and the gap of two speakers: against closed forms."""
 
 import itertools
-from random import Random
 
 import numpy as np
 import pytest
@@ -56,12 +55,10 @@ def test_the_gap_is_unbiased() -> None:
 
 def test_who_always_says_the_commonest_answer_is_liker_than_the_speaker_itself_and_farther() -> None:
     """Why the gap is not the loss of likeness: two thirds of the tuned model's answers are "yes", the rest are "no"."""
-    draws = Random(0)
-    tuned, again = (["yes" if draws.random() < 2 / 3 else "no" for _ in range(90)] for _ in range(2))
-    always = ["yes"] * 90
-    alike = [float(np.mean([likeness(a, b) for a, b in zip(one, tuned, strict=True)])) for one in (again, always)]
-    assert alike[1] > alike[0] + 0.05
-    assert gap(always, tuned) > 0.1 > abs(gap(again, tuned)) * 3
+    tuned, always = ["yes"] * 20 + ["no"] * 10, ["yes"] * 30
+    alike = [float(np.mean([likeness(a, b) for a in one for b in tuned])) for one in (tuned, always)]
+    assert alike == pytest.approx([5 / 9, 2 / 3])
+    assert gap(always, tuned) > 0.1 > abs(gap(tuned, tuned[::-1])) * 2
 
 
 def test_words_are_letters_marks_and_breaks() -> None:
