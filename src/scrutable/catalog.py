@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from scrutable.train.rl import TrainConfig
 
 __all__ = [
+    "ANSWERS_ONLY",
     "LENSES",
     "Twins",
     "builtin_environments",
@@ -40,7 +41,11 @@ __all__ = [
 LENSES: Mapping[str, str] = {
     "tokens": "scrutable.lenses.tokens:TokensLens",
     "distill": "scrutable.lenses.distill:DistillLens",
+    "blackbox": "scrutable.lenses.blackbox:BlackboxLens",
 }
+
+ANSWERS_ONLY = frozenset({"blackbox"})
+"""Lenses that need no more of a model than its answers, so that they read served models too."""
 
 
 def check_lens(name: str) -> None:

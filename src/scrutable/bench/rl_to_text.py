@@ -170,7 +170,7 @@ class Case:
             "evolved_right": _right(evolved.best.text, truth, among),
             "evolved_reward": self._reward(evolved.best.text),
             "evolved_rollouts": evolved.rollouts,
-            "kl": of_read.kl.value,
+            "kl": of_read.kl.value if of_read.kl else None,
             **_shares("", of_read),
             **_shares("evolved_", of_evolved),
             "pairs": self._pairs(twins),
@@ -233,7 +233,14 @@ class Case:
                 others,
             )
             printed = [s.name for s in found.shares if s.value is not None]
-            rows.append({"pair": name, "kl": found.kl.value, "threshold": found.threshold, "printed": printed})
+            rows.append(
+                {
+                    "pair": name,
+                    "kl": found.kl.value if found.kl else None,
+                    "threshold": found.threshold,
+                    "printed": printed,
+                }
+            )
         return rows
 
 
