@@ -54,10 +54,10 @@ def draw_answers(
     answers: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=module.device)
     with torch.no_grad():
-        logits_BV, state = _prefill(module, prompts)
+        logits_BV, state = prefill(module, prompts)
         for step in range(how.limit):
             logits_BV = logits_BV[:, : how.vocabulary].to(place)
-            tokens_B = _pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
+            tokens_B = pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
             for row, token in zip(alive.tolist(), tokens_B.tolist(), strict=True):
                 answers[row].append(token)
             going = ~torch.isin(tokens_B, ends)
@@ -77,7 +77,7 @@ def score_answers(
     import torch
 
     with torch.no_grad():
-        first_BV, state = _prefill(module, prompts)
+        first_BV, state = prefill(module, prompts)
         parts = [first_BV[:, None, :vocabulary]]
         longest = max(len(answer) for answer in answers)
         if longest > 1:
@@ -108,7 +108,7 @@ def continues(module: Any) -> bool:
     return all(kind in ("full_attention", "sliding_attention") for kind in kinds)
 
 
-class _State:
+class State:
     """The cache of a batch, its mask, and the next position of each row."""
 
     def __init__(self, module: Any, cache: Any, mask: torch.Tensor, positioned: bool) -> None:
@@ -118,6 +118,7 @@ class _State:
         self.positioned = positioned
 
     def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows of the batch, in this order."""
         self.cache.reorder_cache(rows)
         self.mask = self.mask[rows]
 
@@ -135,7 +136,7 @@ class _State:
         return logits
 
 
-def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _State]:
+def prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, State]:
     """Pass each unique prompt once, and what all begin with only once; return last logits [B, rows] and the state."""
     import torch
 
@@ -161,7 +162,7 @@ def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tenso
     out = module(
         input_ids=ids_UP, attention_mask=mask_UP, past_key_values=cache, use_cache=True, **where, **_last(takes)
     )
-    state = _State(module, out.past_key_values, mask_UP, positioned)
+    state = State(module, out.past_key_values, mask_UP, positioned)
     logits = out.logits[:, -1]
     if which != list(range(len(order))):
         rows = torch.tensor(which, device=module.device)
@@ -188,7 +189,7 @@ def _last(takes: Any) -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
 
-def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
+def pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
     """Draw a token for each row by inverting the cumulative distribution at its uniform number."""
     import torch
 
