@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LENSES",
+    "READ",
     "Twins",
     "builtin_environments",
     "check_lens",
@@ -40,7 +41,11 @@ __all__ = [
 LENSES: Mapping[str, str] = {
     "tokens": "scrutable.lenses.tokens:TokensLens",
     "distill": "scrutable.lenses.distill:DistillLens",
+    "amplified": "scrutable.lenses.amplified:AmplifiedLens",
+    "interview": "scrutable.lenses.interview:InterviewLens",
 }
+READ = ("tokens", "distill")
+"""The lenses that read where none is named; the others take as long again, and not every model can be asked."""
 
 
 def check_lens(name: str) -> None:

@@ -30,8 +30,10 @@ from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.envs.base import Environment
 from scrutable.lenses import reading
+from scrutable.lenses.amplified import AmplifiedConfig
 from scrutable.lenses.base import Lens
 from scrutable.lenses.distill import DistillConfig
+from scrutable.lenses.interview import InterviewConfig
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
@@ -50,7 +52,7 @@ from scrutable.report.words import percent
     "lenses",
     multiple=True,
     metavar="NAME",
-    help=f"one of {', '.join(catalog.LENSES)}; may be given again  [all]",
+    help=f"one of {', '.join(catalog.LENSES)}; may be given again  [{' and '.join(catalog.READ)}]",
 )
 @click.option("--reflector", metavar="MODEL", help=f"who puts it into words: {MODEL}  [BEFORE itself]")
 @click.option("--fidelity/--no-fidelity", default=True, help="also measure how much the sentences carry  [yes]")
@@ -59,6 +61,8 @@ from scrutable.report.words import percent
 @common()
 @knobs(TokensConfig, "tokens", leave=("stated",))
 @knobs(DistillConfig, "distill", leave=("stated",))
+@knobs(AmplifiedConfig, "amplified", leave=("stated",))
+@knobs(InterviewConfig, "interview", leave=("stated", "questions"))
 @knobs(MeasureConfig, "measure")
 @knobs(Loading)
 @knobs(ServedOptions, "served")
@@ -70,7 +74,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     """
     tasks, (before, after) = chosen_tasks(), before_and_after(models)
     environment = catalog.open_env(tasks)
-    names = asked["lenses"] or tuple(catalog.LENSES)
+    names = asked["lenses"] or catalog.READ
     measuring, loading, served = (
         config_of(MeasureConfig, "measure"),
         config_of(Loading),
@@ -79,6 +83,8 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     configs: dict[str, Config] = {
         "tokens": config_of(TokensConfig, "tokens", stated=measuring.stated),
         "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
+        "amplified": config_of(AmplifiedConfig, "amplified", stated=measuring.stated),
+        "interview": config_of(InterviewConfig, "interview", stated=measuring.stated),
     }
     for name in names:
         catalog.check_lens(name)
@@ -121,6 +127,9 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     conclude(work, screen)
 
 
+_WRITTEN = ("distill", "amplified")  # lenses that let somebody write
+
+
 def _check_splits(environment: Environment, measuring: MeasureConfig | None) -> None:
     """Refuse an environment without the tasks that a reading and, with `measuring`, its fidelity need."""
     environment.tasks("search")
@@ -132,7 +141,7 @@ def _check_splits(environment: Environment, measuring: MeasureConfig | None) -> 
 
 
 def _lens(name: str, config: Config, writer: Model | None) -> Lens:
-    return catalog.open_lens(name, config, **({"reflector": writer} if name == "distill" else {}))
+    return catalog.open_lens(name, config, **({"reflector": writer} if name in _WRITTEN else {}))
 
 
 def tell_accounts(accounts: Sequence[Account], screen: Screen) -> None:
