@@ -78,15 +78,14 @@ def test_a_sentence_that_helps_less_than_what_is_measurable_is_not_kept(run: Run
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("seed", range(4))
-def test_sentences_that_do_nothing_are_not_kept_of_a_changed_pair(seed: int) -> None:
-    """Six hundred tries of sentences that a habit leaves as far away; at most the stated share of trials keeps one."""
+def test_sentences_that_do_nothing_are_not_kept_of_a_changed_pair() -> None:
+    """Of a habit no rule is closer than none: of twelve trials at most one keeps any, where one in twenty may."""
     kept = 0
-    for number in range(10):
-        with Run.temporary({"seed": 10 * seed + number}) as run:
+    for number in range(12):
+        with Run.temporary({"seed": number}) as run:
             change = Change(Speaker(ToyOpen()), Speaker(ToyOpen(habit=0.3)))
-            trial = Trial(change, *divide(toy_tasks(80, number), CONFIG, run), Tab(run), CONFIG)
-            kept += bool(trial.keep([rule(word, "oh") for word in ("sun", "moon", "rain", "snow", "wind")]))
+            trial = Trial(change, *divide(toy_tasks(40, number), CONFIG, run), Tab(run), CONFIG)
+            kept += bool(trial.keep([rule(word, "oh") for word in ("sun", "moon", "rain")]))
     assert kept <= 1
 
 

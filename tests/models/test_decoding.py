@@ -118,8 +118,8 @@ def test_the_models_own_sampling_defaults_are_not_obeyed(folder_of: Find, tmp_pa
 
 def test_a_finished_answer_costs_no_further_forward_pass(llama: HFModel, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    forward = decoding.State.forward
-    monkeypatch.setattr(decoding.State, "forward", lambda self, ids: (rows.append(len(ids)), forward(self, ids))[1])
+    forward = decoding._State.forward
+    monkeypatch.setattr(decoding._State, "forward", lambda self, ids: (rows.append(len(ids)), forward(self, ids))[1])
     ends = frozenset(range(0, 70, 4))
     answers = draw_answers(llama.module, PROMPTS, torch.rand((6, 20)).double(), Drawing(1.0, 20, ends, 73))
     assert rows == [sum(len(a) > step for a in answers) for step in range(1, max(map(len, answers)))]
@@ -193,5 +193,5 @@ def test_a_device_without_float64_draws_as_the_cpu_does(temperature: float) -> N
 
 def test_a_token_of_no_mass_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]] * 3)
-    drawn = decoding.pick(logits, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 1.0)
+    drawn = decoding._pick(logits, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), 1.0)
     assert drawn.tolist() == [1, 3, 3]

@@ -54,10 +54,10 @@ def draw_answers(
     answers: list[list[int]] = [[] for _ in prompts]
     alive = torch.arange(len(prompts), device=module.device)
     with torch.no_grad():
-        logits_BV, state = prefill(module, prompts)
+        logits_BV, state = _prefill(module, prompts)
         for step in range(how.limit):
             logits_BV = logits_BV[:, : how.vocabulary].to(place)
-            tokens_B = pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
+            tokens_B = _pick(logits_BV, uniforms_BA[alive.to(place), step], how.temperature).to(module.device)
             for row, token in zip(alive.tolist(), tokens_B.tolist(), strict=True):
                 answers[row].append(token)
             going = ~torch.isin(tokens_B, ends)
@@ -77,7 +77,7 @@ def score_answers(
     import torch
 
     with torch.no_grad():
-        first_BV, state = prefill(module, prompts)
+        first_BV, state = _prefill(module, prompts)
         parts = [first_BV[:, None, :vocabulary]]
         longest = max(len(answer) for answer in answers)
         if longest > 1:
@@ -108,7 +108,7 @@ def continues(module: Any) -> bool:
     return all(kind in ("full_attention", "sliding_attention") for kind in kinds)
 
 
-class State:
+class _State:
     """The cache of a batch, its mask, and the next position of each row."""
 
     def __init__(self, module: Any, cache: Any, mask: torch.Tensor, positioned: bool) -> None:
@@ -118,7 +118,6 @@ class State:
         self.positioned = positioned
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep these rows of the batch, in this order."""
         self.cache.reorder_cache(rows)
         self.mask = self.mask[rows]
 
@@ -136,7 +135,7 @@ class State:
         return logits
 
 
-def prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, State]:
+def _prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _State]:
     """Pass each unique prompt once, and what all begin with only once; return last logits [B, rows] and the state."""
     import torch
 
@@ -162,7 +161,7 @@ def prefill(module: Any, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor
     out = module(
         input_ids=ids_UP, attention_mask=mask_UP, past_key_values=cache, use_cache=True, **where, **_last(takes)
     )
-    state = State(module, out.past_key_values, mask_UP, positioned)
+    state = _State(module, out.past_key_values, mask_UP, positioned)
     logits = out.logits[:, -1]
     if which != list(range(len(order))):
         rows = torch.tensor(which, device=module.device)
@@ -189,7 +188,7 @@ def _last(takes: Any) -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
 
-def pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
+def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
     """Draw a token for each row by inverting the cumulative distribution at its uniform number."""
     import torch
 
@@ -205,3 +204,30 @@ def pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) 
     # end, where the product may round up to the total.
     wanted_B1 = torch.minimum(uniforms_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
     return torch.searchsorted(mass_BV, wanted_B1, right=True)[:, 0]
+
+
+class Stepping:
+    """A batch that goes on by tokens that somebody else picks. logits: of the next token, [B, rows of the embedding].
+
+    The caller holds the module with the right adapter on, at the beginning and at each step.
+    """
+
+    def __init__(self, module: Any, prompts: Sequence[Sequence[int]]) -> None:
+        import torch
+
+        with torch.no_grad():
+            self.logits, self._state = _prefill(module, prompts)
+
+    def follow(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+        """Keep these rows (int64 [b]), and pass a token of each (int64 [b])."""
+        import torch
+
+        with torch.no_grad():
+            if len(rows) < len(self.logits):
+                self._state.select(rows)
+            self.logits = self._state.forward(tokens[:, None])[:, -1]
+
+
+def picked(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the token that each row's number in [0, 1) draws at this temperature, int64 [B]. Errors: as `draw_answers`."""
+    return _pick(logits_BV, uniforms_B, temperature)

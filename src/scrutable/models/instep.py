@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from scrutable.models.base import OpenModel
-from scrutable.models.decoding import State, pick, prefill
+from scrutable.models.decoding import Stepping, picked
 from scrutable.models.hf import HFModel
 from scrutable.models.tokens import check_same_tokens
 
@@ -61,15 +61,15 @@ def amplified_answers(
     for position in range(how.limit):
         rows_b, rows_a = (one.logits().float().cpu().log_softmax(-1) for one in steps)
         mixed = mix(rows_b.index_select(-1, shared.ids_b), rows_a.index_select(-1, shared.ids_a), how)
-        picked = pick(mixed, uniforms_BA[alive, position], how.temperature)
-        for row, place in zip(alive.tolist(), picked.tolist(), strict=True):
+        places = picked(mixed, uniforms_BA[alive, position], how.temperature)
+        for row, place in zip(alive.tolist(), places.tolist(), strict=True):
             answers[row].append(int(shared.ids_a[place]))
-        going = torch.tensor([place not in ends for place in picked.tolist()])
+        going = torch.tensor([place not in ends for place in places.tolist()])
         if position + 1 == how.limit or not bool(going.any()):
             break
-        alive, picked, kept = alive[going], picked[going], going.nonzero()[:, 0]
+        alive, places, kept = alive[going], places[going], going.nonzero()[:, 0]
         for one, ids in zip(steps, (shared.ids_b, shared.ids_a), strict=True):
-            one.follow(kept, ids[picked])
+            one.follow(kept, ids[places])
     return answers
 
 
@@ -98,26 +98,18 @@ class _Cached:
     """A model of transformers with its cache; its adapter is on only while it is asked."""
 
     def __init__(self, model: HFModel, prompts: Sequence[Sequence[int]]) -> None:
-        import torch
-
         self._model = model
         self._size = max(model.vocabulary.values()) + 1
-        with torch.no_grad(), model.opened() as module:
-            found, self._state = prefill(module, prompts)
-        self._last: torch.Tensor = found
-        assert isinstance(self._state, State)
+        with model.opened() as module:
+            self._batch = Stepping(module, prompts)
 
     def logits(self) -> torch.Tensor:
-        return self._last[:, : self._size]
+        return self._batch.logits[:, : self._size]
 
     def follow(self, kept: torch.Tensor, tokens: torch.Tensor) -> None:
-        import torch
-
         device = self._model.device
-        with torch.no_grad(), self._model.opened():
-            if len(kept) < len(self._last):
-                self._state.select(kept.to(device))
-            self._last = self._state.forward(tokens.to(device)[:, None])[:, -1]
+        with self._model.opened():
+            self._batch.follow(kept.to(device), tokens.to(device))
 
 
 class _Whole:
