@@ -43,9 +43,10 @@ LENSES: Mapping[str, str] = {
     "distill": "scrutable.lenses.distill:DistillLens",
     "amplified": "scrutable.lenses.amplified:AmplifiedLens",
     "interview": "scrutable.lenses.interview:InterviewLens",
+    "adapter": "scrutable.lenses.adapter:AdapterLens",
 }
 READ = ("tokens", "distill")
-"""The lenses that read where none is named; the others take as long again, and not every model can be asked."""
+"""The lenses that read where none is named. Not every pair can be read by the others: they are asked for by name."""
 
 
 def check_lens(name: str) -> None:

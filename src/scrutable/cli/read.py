@@ -30,6 +30,7 @@ from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.envs.base import Environment
 from scrutable.lenses import reading
+from scrutable.lenses.adapter import AdapterConfig
 from scrutable.lenses.amplified import AmplifiedConfig
 from scrutable.lenses.base import Lens
 from scrutable.lenses.distill import DistillConfig
@@ -63,6 +64,7 @@ from scrutable.report.words import percent
 @knobs(DistillConfig, "distill", leave=("stated",))
 @knobs(AmplifiedConfig, "amplified", leave=("stated",))
 @knobs(InterviewConfig, "interview", leave=("stated", "questions"))
+@knobs(AdapterConfig, "adapter", leave=("stated",))
 @knobs(MeasureConfig, "measure")
 @knobs(Loading)
 @knobs(ServedOptions, "served")
@@ -85,6 +87,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
         "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
         "amplified": config_of(AmplifiedConfig, "amplified", stated=measuring.stated),
         "interview": config_of(InterviewConfig, "interview", stated=measuring.stated),
+        "adapter": config_of(AdapterConfig, "adapter", stated=measuring.stated),
     }
     for name in names:
         catalog.check_lens(name)
@@ -127,7 +130,7 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     conclude(work, screen)
 
 
-_WRITTEN = ("distill", "amplified")  # lenses that let somebody write
+_WRITTEN = ("distill", "amplified", "adapter")  # lenses that let somebody write
 
 
 def _check_splits(environment: Environment, measuring: MeasureConfig | None) -> None:

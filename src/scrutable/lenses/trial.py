@@ -153,7 +153,9 @@ class Trial:
         return fmean(found.values()) if (found := self.distances("", self.held)) else 0.0
 
     def why_nothing(self) -> str:
-        """Say that nothing measurable changed, or nothing."""
+        """Say that nothing measurable changed, or could be measured; or nothing."""
+        if not self.distances("", self.held):
+            return "none of the tasks could be measured"
         return "" if self.total > self.least else f"nothing measurable changed: {self.total:.3g} {self.unit}"
 
     # ------------------------------------------------------------------------------------------------------ distances
