@@ -73,7 +73,7 @@ def test_an_identical_pair_says_what_the_before_says(pair: tuple[HFModel, HFMode
 
 
 def test_what_the_after_finds_implausible_is_left_out() -> None:
-    before, after = torch.tensor([[0.2, 0.79, 0.01]]).log(), torch.tensor([[0.5, 0.46, 0.04]]).log()
+    before, after = torch.tensor([[0.2, 0.799, 0.001]]).log(), torch.tensor([[0.5, 0.47, 0.03]]).log()
     assert int(mix(before, after, Amplify(4.0, 1, plausible=0.0)).argmax()) == 2
     mixed = mix(before, after, Amplify(4.0, 1, plausible=0.1))
     assert int(mixed.argmax()) == 0 and mixed[0, 2] == -math.inf
