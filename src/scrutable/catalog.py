@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANSWERS_ONLY",
     "LENSES",
+    "READ",
     "Twins",
     "builtin_environments",
     "check_lens",
@@ -42,9 +43,14 @@ LENSES: Mapping[str, str] = {
     "tokens": "scrutable.lenses.tokens:TokensLens",
     "distill": "scrutable.lenses.distill:DistillLens",
     "blackbox": "scrutable.lenses.blackbox:BlackboxLens",
+    "amplified": "scrutable.lenses.amplified:AmplifiedLens",
+    "interview": "scrutable.lenses.interview:InterviewLens",
+    "adapter": "scrutable.lenses.adapter:AdapterLens",
 }
+READ = ("tokens", "distill", "blackbox")
+"""The lenses that read where none is named. Not every pair can be read by the others: they are asked for by name."""
 
-ANSWERS_ONLY = frozenset({"blackbox"})
+ANSWERS_ONLY = frozenset({"blackbox", "interview"})
 """Lenses that need no more of a model than its answers, so that they read served models too."""
 
 

@@ -115,6 +115,19 @@ def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env:
     assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill", "blackbox"]  # type: ignore[index,attr-defined]
 
 
+def test_read_by_lenses_that_are_named(call: Call, env: str, pair: tuple[str, str]) -> None:
+    names = ("amplified", "interview", "adapter")
+    few = [
+        word
+        for name in names
+        for word in (f"--{name}-tasks", "12", f"--{name}-max-tokens", "4", f"--{name}-proposals", "1")
+    ]
+    few += ["--interview-draws", "1", "--interview-longest", "8"]
+    asked = [word for name in names for word in ("--lens", name)]
+    found = result_of(call, "read", pair[1], "--env", env, *asked, *few, "--no-fidelity")
+    assert [account["lens"] for account in found["accounts"]] == list(names)  # type: ignore[index,attr-defined]
+
+
 def never(*_: object, **__: object) -> None:
     raise AssertionError("a model was asked")
 

@@ -30,9 +30,12 @@ from scrutable.core.config import Config
 from scrutable.core.errors import UserError
 from scrutable.envs.base import Environment
 from scrutable.lenses import reading
+from scrutable.lenses.adapter import AdapterConfig
+from scrutable.lenses.amplified import AmplifiedConfig
 from scrutable.lenses.base import Lens
 from scrutable.lenses.blackbox import BlackboxConfig
 from scrutable.lenses.distill import DistillConfig
+from scrutable.lenses.interview import InterviewConfig
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.fidelity import MeasureConfig
@@ -51,7 +54,8 @@ from scrutable.report.words import percent
     "lenses",
     multiple=True,
     metavar="NAME",
-    help=f"one of {', '.join(catalog.LENSES)}; may be given again  [all; of served models those that need answers alone]",
+    help=f"one of {', '.join(catalog.LENSES)}; may be given again  [{', '.join(catalog.READ)}; of served models those that "
+    "need answers alone]",
 )
 @click.option("--reflector", metavar="MODEL", help=f"who puts it into words: {MODEL}  [BEFORE itself]")
 @click.option("--fidelity/--no-fidelity", default=True, help="also measure how much the sentences carry  [yes]")
@@ -61,6 +65,9 @@ from scrutable.report.words import percent
 @knobs(TokensConfig, "tokens", leave=("stated",))
 @knobs(DistillConfig, "distill", leave=("stated",))
 @knobs(BlackboxConfig, "blackbox")
+@knobs(AmplifiedConfig, "amplified", leave=("stated",))
+@knobs(InterviewConfig, "interview", leave=("stated", "questions"))
+@knobs(AdapterConfig, "adapter", leave=("stated",))
 @knobs(MeasureConfig, "measure")
 @knobs(Loading)
 @knobs(ServedOptions, "served")
@@ -84,6 +91,9 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
         "tokens": config_of(TokensConfig, "tokens", stated=measuring.stated),
         "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
         "blackbox": config_of(BlackboxConfig, "blackbox"),
+        "amplified": config_of(AmplifiedConfig, "amplified", stated=measuring.stated),
+        "interview": config_of(InterviewConfig, "interview", stated=measuring.stated),
+        "adapter": config_of(AdapterConfig, "adapter", stated=measuring.stated),
     }
     configs = {name: config for name, config in configs.items() if name in names}
     fidelity = {"measure": measuring} if asked["fidelity"] else {}
@@ -125,20 +135,20 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     conclude(work, screen)
 
 
-_WRITE = ("distill", "blackbox")  # lenses that have texts written
+_WRITE = ("distill", "blackbox", "amplified", "adapter")  # lenses that have texts written
 
 
 def chosen_lenses(asked: Sequence[str], remote: bool, screen: Screen) -> tuple[str, ...]:
-    """Return the lenses that read: those asked for, or all that can. remote: whether a model is served.
+    """Return the lenses that read: those asked for, or those that read where none is named. remote: whether a model is served.
 
     Errors: UserError for a name that is no lens, and for a lens that was asked for and cannot read served models.
     """
     for name in asked:
         catalog.check_lens(name)
     if not remote:
-        return tuple(asked or catalog.LENSES)
-    able = [name for name in catalog.LENSES if name in catalog.ANSWERS_ONLY]
-    unable = [name for name in asked or catalog.LENSES if name not in catalog.ANSWERS_ONLY]
+        return tuple(asked or catalog.READ)
+    able = [name for name in catalog.READ if name in catalog.ANSWERS_ONLY]
+    unable = [name for name in asked or catalog.READ if name not in catalog.ANSWERS_ONLY]
     if asked and unable:
         raise UserError(
             f"the {unable[0]} lens needs log-probabilities, which no server gives: take --lens {able[0]}, or local models"
