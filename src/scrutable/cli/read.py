@@ -81,21 +81,13 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     tasks, (before, after) = chosen_tasks(), before_and_after(models)
     environment = catalog.open_env(tasks)
     remote = refuse_twins(before, after, asked["twins"])
-    names = chosen_lenses(asked["lenses"], remote, screen)
+    names = chosen_lenses(asked["lenses"], remote)
     measuring, loading, served = (
         config_of(MeasureConfig, "measure"),
         config_of(Loading),
         config_of(ServedOptions, "served"),
     )
-    configs: dict[str, Config] = {
-        "tokens": config_of(TokensConfig, "tokens", stated=measuring.stated),
-        "distill": config_of(DistillConfig, "distill", stated=measuring.stated),
-        "blackbox": config_of(BlackboxConfig, "blackbox"),
-        "amplified": config_of(AmplifiedConfig, "amplified", stated=measuring.stated),
-        "interview": config_of(InterviewConfig, "interview", stated=measuring.stated),
-        "adapter": config_of(AdapterConfig, "adapter", stated=measuring.stated),
-    }
-    configs = {name: config for name, config in configs.items() if name in names}
+    configs = _configs(names, measuring.stated)
     fidelity = {"measure": measuring} if asked["fidelity"] else {}
     _check_splits(environment, measuring if fidelity else None)
     subject = {"env": tasks, "before": before or "", "after": after, "reflector": asked["reflector"] or ""}
@@ -104,6 +96,9 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     if not dry_run:
         check_run(run_name, made)
     base, tuned = load(screen, after, lambda: open_pair(before, after, loading, served))
+    left_out = [name for name in catalog.READ if name not in names and not asked["lenses"]]
+    if left_out:
+        screen.note(f"left out, since they need more than answers: {', '.join(left_out)}")
     writer = None
     if asked["reflector"]:
         writer = load(screen, asked["reflector"], lambda: open_model(asked["reflector"], loading, served))
@@ -135,10 +130,23 @@ def read(models: tuple[str, ...], screen: Screen, run_name: str | None, seed: in
     conclude(work, screen)
 
 
+def _configs(names: Sequence[str], stated: float) -> dict[str, Config]:
+    """Return the configs of the lenses that read, by name. stated: nats an answer up to which nothing has changed."""
+    configs: dict[str, Config] = {
+        "tokens": config_of(TokensConfig, "tokens", stated=stated),
+        "distill": config_of(DistillConfig, "distill", stated=stated),
+        "blackbox": config_of(BlackboxConfig, "blackbox"),
+        "amplified": config_of(AmplifiedConfig, "amplified", stated=stated),
+        "interview": config_of(InterviewConfig, "interview", stated=stated),
+        "adapter": config_of(AdapterConfig, "adapter", stated=stated),
+    }
+    return {name: config for name, config in configs.items() if name in names}
+
+
 _WRITE = ("distill", "blackbox", "amplified", "adapter")  # lenses that have texts written
 
 
-def chosen_lenses(asked: Sequence[str], remote: bool, screen: Screen) -> tuple[str, ...]:
+def chosen_lenses(asked: Sequence[str], remote: bool) -> tuple[str, ...]:
     """Return the lenses that read: those asked for, or those that read where none is named. remote: whether a model is served.
 
     Errors: UserError for a name that is no lens, and for a lens that was asked for and cannot read served models.
@@ -148,13 +156,11 @@ def chosen_lenses(asked: Sequence[str], remote: bool, screen: Screen) -> tuple[s
     if not remote:
         return tuple(asked or catalog.READ)
     able = [name for name in catalog.READ if name in catalog.ANSWERS_ONLY]
-    unable = [name for name in asked or catalog.READ if name not in catalog.ANSWERS_ONLY]
-    if asked and unable:
+    unable = [name for name in asked if name not in catalog.ANSWERS_ONLY]
+    if unable:
         raise UserError(
             f"the {unable[0]} lens needs log-probabilities, which no server gives: take --lens {able[0]}, or local models"
         )
-    if unable:
-        screen.note(f"left out, since they need more than answers: {', '.join(unable)}")
     return tuple(asked or able)
 
 
