@@ -152,11 +152,15 @@ def _taught(facts: Facts) -> tuple[Sentences, ...]:
     return tuple(found[:FIRST_READINGS])
 
 
+_SEEN = {"tokens": "seen in the words", "blackbox": "seen in the answers"}
+"""Where lenses that open no model have it from."""
+
+
 def _from_account(reading: Reading, label: str, most: int) -> Sentences:
     account = reading.account
     claims = account.claims
     return Sentences(
-        label=label or ("seen in the words" if account.lens == "tokens" else "read, not measured yet"),
+        label=_SEEN.get(account.lens) or label or "read, not measured yet",
         lens=account.lens,
         sentences=tuple(
             Sentence(
