@@ -1,15 +1,15 @@
 """The blackbox lens on a toy pair of which it sees answers alone."""
 
-import json
 from pathlib import Path
 
 import pytest
 from tests.evolve.toy import rule
+from tests.lenses.resuming import check_goes_on
 from tests.lenses.toy_open import ToyOpen, toy_tasks
 
 from scrutable.core.accounts import Account
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, differing_keys
+from scrutable.core.journal import Run
 from scrutable.core.records import Generation, digest_of
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.evolve.sentences import sentences
@@ -107,18 +107,8 @@ def test_it_repeats_exactly_and_goes_on_after_any_event_as_if_it_had_not_been_cu
         with Run.open(place, {"seed": 1}) as run:
             return BlackboxLens(CONFIG).read(pair(tmp_path / "model", ONE), TASKS, run)
 
-    whole = tmp_path / "whole"
-    account = once(whole)
-    lines = (whole / "events.jsonl").read_bytes().splitlines(keepends=True)
     for share in (0.0, 0.3, 0.8):
-        cut = tmp_path / f"cut{share}"
-        cut.mkdir()
-        (cut / "config.json").write_bytes((whole / "config.json").read_bytes())
-        (cut / "events.jsonl").write_bytes(b"".join(lines[: int(share * len(lines))]))
-        assert once(cut).claims == account.claims
-        assert not differing_keys(whole, cut)
-        keys = [json.loads(line)["key"] for line in (cut / "events.jsonl").read_bytes().splitlines()]
-        assert len(keys) == len(set(keys))
+        check_goes_on(once, tmp_path, share)
 
 
 def test_a_model_that_answers_nothing_is_refused(tmp_path: Path) -> None:

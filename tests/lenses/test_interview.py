@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 from tests.evolve.toy import rule
+from tests.lenses.resuming import check_goes_on
 from tests.lenses.test_trial import Served
 from tests.lenses.toy_open import ASK, ToyOpen, toy_tasks
 from tests.models.server import completion, serving
 
 from scrutable.core.accounts import Account
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, differing_keys
+from scrutable.core.journal import Run
 from scrutable.core.records import Generation
 from scrutable.lenses.base import Lens
 from scrutable.lenses.interview import (
@@ -217,11 +218,4 @@ def test_cut_off_after_any_event_it_goes_on_as_if_it_had_not_been(share: float, 
         with Run.open(place, {"seed": 1}) as run:
             return InterviewLens(CONFIG).read(change, TASKS, run)
 
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    account = once(whole)
-    lines = (whole / "events.jsonl").read_bytes().splitlines(keepends=True)
-    cut.mkdir()
-    (cut / "config.json").write_bytes((whole / "config.json").read_bytes())
-    (cut / "events.jsonl").write_bytes(b"".join(lines[: int(share * len(lines))]))
-    assert once(cut).claims == account.claims
-    assert not differing_keys(whole, cut)
+    check_goes_on(once, tmp_path, share)

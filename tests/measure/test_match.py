@@ -9,7 +9,7 @@ from scrutable.core.journal import Run, differing_keys
 from scrutable.core.records import Generation, Score, Task
 from scrutable.measure import match
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.measure.voices import LEVEL
 
 TASKS = [Task.ask(f"what is {number} ?") for number in range(24)]

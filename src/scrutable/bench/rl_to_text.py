@@ -29,7 +29,8 @@ from scrutable.lenses.distill import DistillConfig, DistillLens
 from scrutable.lenses.reading import read
 from scrutable.lenses.tokens import TokensConfig, TokensLens
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig, measure
+from scrutable.measure.fidelity import measure
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.hf import HFModel, load_model
 from scrutable.organisms.truth import Truth, measured
 from scrutable.programs.evaluate import evaluate

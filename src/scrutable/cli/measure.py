@@ -32,6 +32,7 @@ from scrutable.envs import prompts
 from scrutable.envs.base import Environment
 from scrutable.measure import fidelity, match
 from scrutable.measure.change import Change, Speaker
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.api import ServedOptions
 from scrutable.models.base import OpenModel
 from scrutable.models.hf import Loading
@@ -54,7 +55,7 @@ def add_twins(function: F) -> F:
 @tasks_from
 @add_twins
 @common()
-@knobs(fidelity.MeasureConfig)
+@knobs(MeasureConfig)
 @knobs(Loading)
 @knobs(ServedOptions, "served")
 def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None, seed: int, screen: Screen) -> None:
@@ -68,7 +69,7 @@ def measure(text: str, models: tuple[str, ...], twins: int, run_name: str | None
     tasks, (before, after) = chosen_tasks(), before_and_after(models)
     text = read_text(text)
     environment = catalog.open_env(tasks)
-    config, loading, served = config_of(fidelity.MeasureConfig), config_of(Loading), config_of(ServedOptions, "served")
+    config, loading, served = config_of(MeasureConfig), config_of(Loading), config_of(ServedOptions, "served")
     environment.tasks(config.split)
     remote = refuse_twins(before, after, twins)
     subject = {"env": tasks, "before": before or "", "after": after, "text": text, "twins": str(twins)}
@@ -104,7 +105,7 @@ def refuse_twins(before: str | None, after: str, twins: int) -> bool:
 def measured(
     change: Change,
     environment: Environment,
-    config: fidelity.MeasureConfig,
+    config: MeasureConfig,
     twins: catalog.Twins,
     run: Run,
     text: str,

@@ -18,7 +18,7 @@ from scrutable.evolve.reflection import FORMAT
 from scrutable.lenses.base import Lens
 from scrutable.measure import fidelity, match
 from scrutable.measure.change import Change
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.base import Model
 from scrutable.models.beside import file_of
 from scrutable.models.cost import Estimate, estimate

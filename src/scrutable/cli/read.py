@@ -38,7 +38,7 @@ from scrutable.lenses.distill import DistillConfig
 from scrutable.lenses.interview import InterviewConfig
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.api import ServedOptions
 from scrutable.models.base import Model
 from scrutable.models.hf import Loading

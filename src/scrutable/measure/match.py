@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,17 +24,16 @@ from scrutable.core.accounts import Fidelity, Interval, Match, Share
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Task, Usage, digest_of
-from scrutable.core.stats import bootstrap_mean, bootstrap_ratio
+from scrutable.core.stats import bootstrap_ratio
 from scrutable.envs.base import Environment
-from scrutable.measure.answers import answers_of, by_length, distinct_tasks, split_of
+from scrutable.measure.answers import by_length, distinct_tasks, split_of
 from scrutable.measure.apart import Seen, told_apart
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig
 from scrutable.measure.fluency import by_task
+from scrutable.measure.hearing import Hearing, MeasureConfig
 from scrutable.measure.language import language_of
 from scrutable.measure.likeness import dice, likenesses, within
 from scrutable.measure.nulls import shuffled
-from scrutable.measure.rewards import rewards_of
 from scrutable.measure.tab import Tab
 from scrutable.measure.voices import Exchanged, Voice, exchanged, gaps, voice
 from scrutable.models.base import OpenModel
@@ -46,28 +46,14 @@ Column = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What one measurement stands on."""
+class _Setting(Hearing):
+    """What a measurement by answers alone stands on."""
 
-    change: Change
-    tab: Tab
-    config: MeasureConfig
-    env: Environment | None
     unrelated: tuple[str, ...]
-    rng: np.random.Generator
+    place: ClassVar[str] = "match"
 
     def hear(self, speaker: Speaker, tasks: Sequence[Keyed], repeats: int) -> Voice:
-        said = answers_of(speaker, tasks, repeats, self.tab, self.config.batch, self.config.max_tokens)
-        rated = self.env if self.env is not None and self.env.rewarded else None
-        return voice(said, rewards_of(said, rated, self.tab, self.config.batch))
-
-    def mean(self, values: Column) -> Interval:
-        return bootstrap_mean([values[key] for key in sorted(values)], rng=self.rng)
-
-    def stage(self, name: str, says: str, total: int, text: str) -> None:
-        place = f"match/stage/{name}/{self.change.identity}/{digest_of([text, total])}"
-        payload = {"name": f"measure/{name}", "says": says, "seconds_expected": None, "total": total}
-        self.tab.run.append(place, "stage", payload)
+        return voice(*self.rated(speaker, tasks, repeats))
 
 
 def measure(
@@ -94,7 +80,7 @@ def measure(
         raise UserError(f"fidelity needs at least two different tasks, and there are {len(keyed)}: give more")
     unrelated = language_of(change.before.model).unrelated[: config.unrelated]
     rng = run.rng(f"match/{change.identity}/{digest_of(text)}")
-    setting = _Setting(change, Tab(run), config, env, unrelated, rng)
+    setting = _Setting(change, Tab(run), config, env, rng, unrelated)
     rater = env.identity if env is not None and env.rewarded else None
     told = [change.identity, text, config.identity(), [key for key, _ in keyed], rater, list(unrelated)]
     place = f"{change.place}match/fidelity/{digest_of(told)}"
