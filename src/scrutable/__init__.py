@@ -17,7 +17,7 @@ _FACE: dict[str, str] = {
     "DistillConfig": "scrutable.lenses.distill",
     "DistillLens": "scrutable.lenses.distill",
     "EvolveConfig": "scrutable.evolve.engine",
-    "MeasureConfig": "scrutable.measure.fidelity",
+    "MeasureConfig": "scrutable.measure.hearing",
     "Run": "scrutable.core.journal",
     "Speaker": "scrutable.measure.change",
     "Task": "scrutable.core.records",

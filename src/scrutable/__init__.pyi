@@ -13,8 +13,8 @@ from scrutable.lenses.reading import read as read
 from scrutable.lenses.tokens import TokensLens as TokensLens
 from scrutable.measure.change import Change as Change
 from scrutable.measure.change import Speaker as Speaker
-from scrutable.measure.fidelity import MeasureConfig as MeasureConfig
 from scrutable.measure.fidelity import measure as measure
+from scrutable.measure.hearing import MeasureConfig as MeasureConfig
 from scrutable.models.hf import load_model as load_model
 from scrutable.models.loading import load_pair as load_pair
 from scrutable.models.loading import open_model as open_model

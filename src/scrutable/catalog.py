@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from scrutable.train.rl import TrainConfig
 
 __all__ = [
+    "ANSWERS_ONLY",
     "LENSES",
+    "READ",
     "Twins",
     "builtin_environments",
     "check_lens",
@@ -40,7 +42,16 @@ __all__ = [
 LENSES: Mapping[str, str] = {
     "tokens": "scrutable.lenses.tokens:TokensLens",
     "distill": "scrutable.lenses.distill:DistillLens",
+    "blackbox": "scrutable.lenses.blackbox:BlackboxLens",
+    "amplified": "scrutable.lenses.amplified:AmplifiedLens",
+    "interview": "scrutable.lenses.interview:InterviewLens",
+    "adapter": "scrutable.lenses.adapter:AdapterLens",
 }
+READ = ("tokens", "distill", "blackbox")
+"""The lenses that read where none is named. Not every pair can be read by the others: they are asked for by name."""
+
+ANSWERS_ONLY = frozenset({"blackbox", "interview"})
+"""Lenses that need no more of a model than its answers, so that they read served models too."""
 
 
 def check_lens(name: str) -> None:

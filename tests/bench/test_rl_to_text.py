@@ -9,7 +9,7 @@ from scrutable.bench.rl_to_text import CaseConfig, RlToTextConfig, figures, rl_t
 from scrutable.core.errors import UserError
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.lenses.distill import DistillConfig
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.organisms.truth import Truth
 from scrutable.train.rl import TrainConfig
 from scrutable.world import effect

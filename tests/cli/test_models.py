@@ -104,13 +104,28 @@ def test_measure_of_an_identical_pair_prints_no_share(call: Call, env: str, pair
 READ = (
     *("--tokens-tasks", "12", "--tokens-answers", "1", "--tokens-max-tokens", "4", "--distill-tasks", "12"),
     *("--distill-max-tokens", "4", "--distill-search-budget", "100", "--distill-search-proposals", "1"),
+    *("--blackbox-tasks", "12", "--blackbox-answers", "2", "--blackbox-max-tokens", "4"),
+    *("--blackbox-search-budget", "100", "--blackbox-search-proposals", "1"),
     *(f"--measure-{word.removeprefix('--')}" if word.startswith("--") else word for word in MEASURE),
 )
 
 
 def test_read_ends_with_a_page_and_its_events_hold_the_accounts(call: Call, env: str, pair: tuple[str, str]) -> None:
     found = result_of(call, "read", pair[1], "--env", env, *READ)
-    assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill"]  # type: ignore[index,attr-defined]
+    assert [account["lens"] for account in found["accounts"]] == ["tokens", "distill", "blackbox"]  # type: ignore[index,attr-defined]
+
+
+def test_read_by_lenses_that_are_named(call: Call, env: str, pair: tuple[str, str]) -> None:
+    names = ("amplified", "interview", "adapter")
+    few = [
+        word
+        for name in names
+        for word in (f"--{name}-tasks", "12", f"--{name}-max-tokens", "4", f"--{name}-proposals", "1")
+    ]
+    few += ["--interview-draws", "1", "--interview-longest", "8"]
+    asked = [word for name in names for word in ("--lens", name)]
+    found = result_of(call, "read", pair[1], "--env", env, *asked, *few, "--no-fidelity")
+    assert [account["lens"] for account in found["accounts"]] == list(names)  # type: ignore[index,attr-defined]
 
 
 def never(*_: object, **__: object) -> None:

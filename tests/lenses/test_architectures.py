@@ -7,6 +7,7 @@ and without. The expected numbers are made here from whole forward passes, one a
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ from tests.tiny import SPECIAL, TEMPLATE, WORDS, tiny_adapter, tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import scrutable
+from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Conversation, Generation, Rollout, Sampling, Task
 from scrutable.envs.base import Environment
+from scrutable.lenses.amplified import AmplifiedConfig, AmplifiedLens
+from scrutable.lenses.interview import InterviewConfig, InterviewLens
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change
 
@@ -252,6 +256,57 @@ def test_the_distill_lens_scores_a_text_by_what_transformers_computes(
     assert {one.candidate for one in rollouts} == texts.keys()
 
 
+AMPLIFIED = AmplifiedConfig(
+    tasks=24, max_tokens=6, batch=8, shown=8, proposals=1, alphas=(3.0,), plausible=0.1, openings=("it",), tests=2
+)
+INTERVIEW = InterviewConfig(tasks=24, max_tokens=6, batch=8, draws=1, longest=8, tests=2)
+# Each architecture with each AFTER; the template makes a difference to the interview alone.
+afters = pytest.mark.parametrize(("kind", "after"), [(kind, after) for kind in KINDS for after in ("adapter", "full")])
+
+
+@afters
+def test_the_amplified_lens_answers_by_the_formula(
+    kind: str, after: str, pair_of: Callable[..., Pair], run: Run
+) -> None:
+    pair = pair_of(kind)
+    change, alone, tasks = change_of(pair, after), Alone(pair), [Task.ask(prompt) for prompt in PROMPTS]
+    scrutable.read(change, tasks, run, [AmplifiedLens(AMPLIFIED, Writer())])
+    asked = {task.key: pair.shown(task, "") for task in tasks}
+    drawn = {
+        key: given["tokens"]
+        for event in run.events("amplified")
+        for key, given in zip(event.payload["asked"], event.payload["answers"], strict=True)
+    }
+    assert len(drawn) == 9  # eight tasks and an opening
+    assert all(tokens == amplified(alone, asked[key]) for key, tokens in drawn.items() if key in asked)
+
+
+def amplified(alone: Alone, prompt: list[int]) -> list[int]:
+    """The greedy answer at three times the difference, of tokens that the tuned model finds plausible."""
+    answer: list[int] = []
+    while len(answer) < 6 and not (answer and answer[-1] == SPECIAL.index("<end>")):
+        one, two = (logprobs(model, [*prompt, *answer], [0], alone.ids)[0] for model in (alone.base, alone.tuned))
+        mixed = one + 3 * (two - one)
+        answer.append(int(mixed.masked_fill(two < two.max() + math.log(0.1), -math.inf).argmax()))
+    return answer
+
+
+@afters
+def test_the_interview_asks_models_that_chat(kind: str, after: str, pair_of: Callable[..., Pair], run: Run) -> None:
+    pair, tasks = pair_of(kind), [Task.ask(prompt) for prompt in PROMPTS]
+    (account,) = scrutable.read(change_of(pair, after), tasks, run, [InterviewLens(INTERVIEW)])
+    asked = [event.payload["asked"] for event in run.events("interview")]
+    assert len(asked) == 2 and asked[0] == asked[1] and len(asked[0]) == 4
+    assert any(note.startswith("of 4 answers of") for note in account.notes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_interview_refuses_models_that_do_not_chat(kind: str, pair_of: Callable[..., Pair], run: Run) -> None:
+    change = change_of(pair_of(kind, chat=False), "full")
+    with pytest.raises(UserError, match="cannot be asked about itself"):
+        scrutable.read(change, [Task.ask(prompt) for prompt in PROMPTS], run, [InterviewLens(INTERVIEW)])
+
+
 def spoken_to(folder: Path, text: str) -> Path:
     """Let a directory's chat template say `text` to the model, whatever else it is asked."""
     system = "{% if messages[0].role != 'system' %}<system> " + text + " {% endif %}"
@@ -301,10 +356,13 @@ def test_of_an_unchanged_pair_nothing_is_claimed_and_no_share_is_printed(
         base, same = scrutable.load_pair(pair.adapter, pair.full)
     change = scrutable.Change(scrutable.Speaker(base), scrutable.Speaker(same))
     tasks = [Task.ask(prompt) for prompt in PROMPTS]
-    accounts = scrutable.read(
-        change, tasks[:24], run, [scrutable.TokensLens(TOKENS), scrutable.DistillLens(DISTILL, Writer())]
-    )
-    assert [account.claims for account in accounts] == [(), ()]
+    lenses = [
+        scrutable.TokensLens(TOKENS),
+        scrutable.DistillLens(DISTILL, Writer()),
+        AmplifiedLens(AMPLIFIED, Writer()),
+    ]
+    accounts = scrutable.read(change, tasks[:24], run, [*lenses, *([InterviewLens(INTERVIEW)] if chat else [])])
+    assert not any(account.claims for account in accounts)
     assert all("nothing measurable changed" in " ".join(account.notes) for account in accounts)
     found = scrutable.measure(change, TEXT, tasks[24:], run, MEASURE)
     assert not found.changed

@@ -1,16 +1,16 @@
 """The distill lens on a toy pair whose divergences are known in closed form."""
 
-import json
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 from tests.evolve.toy import rule
+from tests.lenses.resuming import check_goes_on
 from tests.lenses.toy_open import ToyOpen, closed_form, toy_tasks
 
 from scrutable.core.accounts import Account
 from scrutable.core.errors import UserError
-from scrutable.core.journal import Run, differing_keys
+from scrutable.core.journal import Run
 from scrutable.core.records import Generation
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.evolve.sentences import sentences
@@ -155,17 +155,7 @@ def test_cut_off_after_any_event_it_goes_on_as_if_it_had_not_been(share: float, 
         with Run.open(place, {"seed": 1}) as run:
             return DistillLens(CONFIG).read(change, TASKS, run)
 
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    account = once(whole)
-    lines = (whole / "events.jsonl").read_bytes().splitlines(keepends=True)
-    cut.mkdir()
-    (cut / "config.json").write_bytes((whole / "config.json").read_bytes())
-    (cut / "events.jsonl").write_bytes(b"".join(lines[: int(share * len(lines))]))
-    again = once(cut)
-    assert again.claims == account.claims
-    assert not differing_keys(whole, cut)
-    keys = [json.loads(line)["key"] for line in (cut / "events.jsonl").read_bytes().splitlines()]
-    assert len(keys) == len(set(keys))
+    check_goes_on(once, tmp_path, share)
 
 
 def test_the_built_in_model_reads_two_planted_rules_back(tmp_path: Path) -> None:

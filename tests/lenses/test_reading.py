@@ -15,7 +15,8 @@ from scrutable.evolve.engine import EvolveConfig
 from scrutable.lenses.distill import DistillConfig, DistillLens
 from scrutable.lenses.reading import read
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig, measure
+from scrutable.measure.fidelity import measure
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.report.page import report
 
 ONE, OTHER = rule("sun", "yes"), rule("rain", "no")

@@ -121,7 +121,8 @@ class ToyOpen:
         for prompt, answer in zip(prompts, answers, strict=True):
             text, _, asked = self.decode(prompt).partition("<user>")
             rows = torch.full((len(answer), len(VOCABULARY)), 1e-12)
-            for row, (x, p) in enumerate(zip(SAID, self._chances(text, asked), strict=True)):
+            places = list(zip(SAID, self._chances(text, asked), strict=True))
+            for row, (x, p) in enumerate(places[: len(answer)]):
                 rows[row, VOCABULARY[x]], rows[row, VOCABULARY["-"]] = p, 1 - p
             rows[len(SAID) :, 0] = 1.0
             found.append(rows.log())

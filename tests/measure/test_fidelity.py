@@ -10,7 +10,8 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Generation, Score, Task
 from scrutable.core.stats import quantile
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig, measure, planned
+from scrutable.measure.fidelity import measure, planned
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.measure.language import Language
 from scrutable.models.hf import load_model
 

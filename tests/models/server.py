@@ -28,7 +28,8 @@ def completion(content: str | None = "fine", finish: str = "stop", **usage: int)
 class Server(ThreadingHTTPServer):
     """requests: (body, headers, time) of each request, in order of arrival; most: how many were under way at once.
 
-    then: what is done with a request once the plan is done; it is told how many are under way.
+    then: what is done with a request once the plan is done; it is told how many are under way. say: what a "fine" answer
+    says, by the request's body.
     """
 
     daemon_threads = True
@@ -39,6 +40,7 @@ class Server(ThreadingHTTPServer):
         self.plan = list(plan)
         self.then = then
         self.dead = False
+        self.say: Callable[[dict[str, Any]], str] = lambda body: f"to: {body['messages'][-1]['content']}"
         self.requests: list[tuple[dict[str, Any], dict[str, str], float]] = []
         self.lock = threading.Lock()
         self.here = self.most = 0
@@ -78,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, step: Step, body: dict[str, Any]) -> None:
         if step == "fine":
-            step = (200, {}, json.dumps(completion(f"to: {body['messages'][-1]['content']}")))
+            step = (200, {}, json.dumps(completion(self.server.say(body))))
         if step == "hang":
             time.sleep(2)
             return

@@ -10,8 +10,8 @@ from tests.report.synthetic import CONFIG, EVOLVED, RULE, around, fidelity, writ
 from scrutable.core.accounts import Account, Claim, Share
 from scrutable.core.journal import Run
 from scrutable.core.records import Candidate
-from scrutable.report.first import bar_of, first_screen
-from scrutable.report.gather import gather
+from scrutable.report.first import _from_account, bar_of, first_screen
+from scrutable.report.gather import Reading, gather
 from scrutable.report.nodes import First
 
 
@@ -130,3 +130,13 @@ def test_why_a_share_is_missing_is_said(tmp_path: Path) -> None:
         measured = fidelity(RULE, 0.9).model_copy(update={"shares": (share,)})
         run.append("measure/fidelity", "fidelity", {"label": "read", "fidelity": measured})
     assert screen(tmp_path / "run").carried[0].says == "No share of KL: the kl of the two cannot be told apart."
+
+
+@pytest.mark.parametrize(
+    ("lens", "label"),
+    [("tokens", "seen in the words"), ("blackbox", "seen in the answers"), ("distill", "read from the weights")],
+)
+def test_who_opens_no_model_does_not_read_weights(lens: str, label: str) -> None:
+    claims = (Claim(says="be kind .", text="be kind ."),)
+    reading = Reading("read", Account(lens=lens, claims=claims))
+    assert _from_account(reading, "read from the weights", 3).label == label

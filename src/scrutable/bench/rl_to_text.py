@@ -29,7 +29,8 @@ from scrutable.lenses.distill import DistillConfig, DistillLens
 from scrutable.lenses.reading import read
 from scrutable.lenses.tokens import TokensConfig, TokensLens
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig, measure
+from scrutable.measure.fidelity import measure
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.hf import HFModel, load_model
 from scrutable.organisms.truth import Truth, measured
 from scrutable.programs.evaluate import evaluate
@@ -170,7 +171,7 @@ class Case:
             "evolved_right": _right(evolved.best.text, truth, among),
             "evolved_reward": self._reward(evolved.best.text),
             "evolved_rollouts": evolved.rollouts,
-            "kl": of_read.kl.value,
+            "kl": of_read.kl.value if of_read.kl else None,
             **_shares("", of_read),
             **_shares("evolved_", of_evolved),
             "pairs": self._pairs(twins),
@@ -233,7 +234,14 @@ class Case:
                 others,
             )
             printed = [s.name for s in found.shares if s.value is not None]
-            rows.append({"pair": name, "kl": found.kl.value, "threshold": found.threshold, "printed": printed})
+            rows.append(
+                {
+                    "pair": name,
+                    "kl": found.kl.value if found.kl else None,
+                    "threshold": found.threshold,
+                    "printed": printed,
+                }
+            )
         return rows
 
 

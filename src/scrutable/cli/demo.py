@@ -17,7 +17,7 @@ from scrutable.lenses.distill import DistillConfig
 from scrutable.lenses.reading import read, text_of
 from scrutable.lenses.tokens import TokensConfig
 from scrutable.measure.change import Change, Speaker
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.hf import HFModel, load_model
 from scrutable.report.gather import EVOLVED, READ
 from scrutable.train.rl import TrainConfig, train

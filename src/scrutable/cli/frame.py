@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "runs": ("scrutable.cli.runs:runs", "List the runs."),
     "env": ("scrutable.cli.env:env", "List the built-in environments, or try one: what is wrong with it?"),
     "pidgin": ("scrutable.cli.pidgin:pidgin", "Build the built-in model, or measure its card."),
+    "plant": ("scrutable.cli.plant:plant", "Make changed models of known truth, for judging what reads them."),
     "bench": ("scrutable.cli.bench:bench", "Run the scoreboard."),
 }
 

@@ -16,8 +16,9 @@ from scrutable.envs.base import Environment
 from scrutable.evolve.engine import EvolveConfig
 from scrutable.evolve.reflection import FORMAT
 from scrutable.lenses.base import Lens
-from scrutable.measure import fidelity
-from scrutable.measure.fidelity import MeasureConfig
+from scrutable.measure import fidelity, match
+from scrutable.measure.change import Change
+from scrutable.measure.hearing import MeasureConfig
 from scrutable.models.base import Model
 from scrutable.models.beside import file_of
 from scrutable.models.cost import Estimate, estimate
@@ -35,37 +36,38 @@ _SAMPLES = 8  # answers that a writer of rules draws at once, where the config d
 
 def show_plan(
     screen: Screen,
-    model: HFModel,
+    change: Change,
     environment: Environment,
     lenses: Sequence[Lens],
     config: MeasureConfig | None,
     twins: int = 0,
 ) -> None:
-    """Say what each part of a reading would cost at most, on this machine."""
-    tasks = environment.tasks("search")
+    """Say what each part of a reading would cost at most, on this machine. A model on a server is not timed."""
+    tasks, model = environment.tasks("search"), change.before.model
     parts = {f"the {lens.name} lens": lens.planned(len(tasks)) for lens in lenses}
+    local = isinstance(model, HFModel) and isinstance(change.after.model, HFModel)
     if config is not None:
-        parts["fidelity"] = fidelity.planned(config, len(environment.tasks(config.split)), twins)
-    timed = estimate(model, prompt_tokens=_tokens(model, tasks), answer_tokens=ANSWER)
+        there = len(environment.tasks(config.split))
+        parts["fidelity"] = fidelity.planned(config, there, twins) if local else match.planned(config, there)
+    timed = None
+    if local and isinstance(model, HFModel):
+        timed = estimate(model, prompt_tokens=_tokens(model, tasks), answer_tokens=ANSWER)
     total = sum(parts.values(), Usage())
     rows = [(name, *_row(usage, timed)) for name, usage in {**parts, "in all": total}.items()]
     screen.table(("at most", ">forward passes", ">answers", ">about"), rows)
-    screen.say(
-        f"weights: {timed.parameters:,} parameters, {_size(timed.weight_bytes)}; a batch takes {_size(timed.batch_bytes)} more",
-        "An answer is taken to have 16 tokens. A search that finds nothing better stops early.",
-    )
-    screen.result(
-        {
-            "plan": {
-                name: {"forward_passes": usage.forward_passes, "answers": usage.generations}
-                for name, usage in parts.items()
-            },
-            "seconds": _seconds(total, timed),
-            "parameters": timed.parameters,
-            "weight_bytes": timed.weight_bytes,
-            "batch_bytes": timed.batch_bytes,
-        }
-    )
+    if timed is not None:
+        screen.say(
+            f"weights: {timed.parameters:,} parameters, {_size(timed.weight_bytes)}; "
+            f"a batch takes {_size(timed.batch_bytes)} more"
+        )
+    screen.say("An answer is taken to have 16 tokens. A search that finds nothing better stops early.")
+    plan = {n: {"forward_passes": usage.forward_passes, "answers": usage.generations} for n, usage in parts.items()}
+    weighed = {} if timed is None else {"seconds": _seconds(total, timed), **_weighed(timed)}
+    screen.result({"plan": plan, **weighed})
+
+
+def _weighed(timed: Estimate) -> dict[str, int]:
+    return {"parameters": timed.parameters, "weight_bytes": timed.weight_bytes, "batch_bytes": timed.batch_bytes}
 
 
 def show_training(screen: Screen, model: HFModel, environment: Environment, config: TrainConfig) -> None:
@@ -135,8 +137,9 @@ def _seconds(usage: Usage, timed: Estimate) -> float:
     return timed.seconds_per_pass * (usage.forward_passes + usage.generations * (1 + ANSWER / 10))
 
 
-def _row(usage: Usage, timed: Estimate) -> tuple[str, str, str]:
-    return count(usage.forward_passes), count(usage.generations), seconds(_seconds(usage, timed))
+def _row(usage: Usage, timed: Estimate | None) -> tuple[str, str, str]:
+    about = "as the server" if timed is None else seconds(_seconds(usage, timed))
+    return count(usage.forward_passes), count(usage.generations), about
 
 
 def _size(amount: int) -> str:

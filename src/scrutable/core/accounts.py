@@ -81,7 +81,7 @@ class Account(Record):
 class Share(Record):
     """A share recovered by a text, beside the same share for its nulls. None where no share may be printed."""
 
-    name: str = Field(description="kl, kl_base, js, reward, true_reward")
+    name: str = Field(description="kl, kl_base, js, match, reward, true_reward")
     value: Interval | None = None
     unrelated: tuple[float, ...] = Field(default=(), description="the share of each unrelated text")
     random: tuple[float, ...] = Field(default=(), description="the share of each random text of equal length")
@@ -101,20 +101,49 @@ class Share(Record):
         return "; ".join([f"{self.name} recovered {100 * self.value.value:.1f}%{span}", *told])
 
 
+class Match(Record):
+    """Agreement of sampled answers, for models that give no log-probabilities.
+
+    A gap is a squared distance in likeness: 0 on average where two answer alike, at most 2; one that was sampled may lie
+    below 0. Told apart: how often a classifier that knows words alone tells an answer of the tuned model from another one to
+    the same task; 0.5 where it cannot.
+    """
+
+    gap: Interval = Field(description="from the base to the tuned model")
+    left: Interval = Field(description="from base + text to the tuned model")
+    chance: float = Field(description="p-value of the gap: how often answers with exchanged names have so large a one")
+    likeness: dict[str, Interval] = Field(
+        default_factory=dict, description="of two answers to one task, from 0 to 1: who and who"
+    )
+    told: dict[str, Interval] = Field(
+        default_factory=dict, description="told apart from the tuned model: itself, base, base + text"
+    )
+    told_unrelated: tuple[float, ...] = Field(default=(), description="the same of base + each unrelated text")
+    told_random: tuple[float, ...] = Field(default=(), description="the same of base + each random text")
+
+
 class Fidelity(Record):
-    """How much of a change a text carries. Divergences in nats a whole answer."""
+    """How much of a change a text carries. Divergences in nats a whole answer; None where no log-probabilities can be had.
+
+    Then `match` stands for them, and the threshold is a gap in likeness.
+    """
 
     text: str
     tasks: int
     answers: int = Field(description="answers per task")
     split: Literal["search", "keep", "report", "all"] = "report"
     changed: bool = Field(description="False: nothing measurable changed, and no share is printed")
-    threshold: float = Field(description="the KL(tuned || base) at or below which nothing measurable changed")
-    threshold_from: str = Field(description="'twins' or 'stated'")
-    kl: Interval = Field(description="KL(tuned || base) along the tuned model's answers")
-    kl_left: Interval = Field(description="KL(tuned || base + text) along the tuned model's answers")
-    kl_base: Interval = Field(description="KL(tuned || base) along the base's answers")
-    js: Interval = Field(description="Jensen-Shannon divergence of tuned and base, along the answers of both")
+    threshold: float = Field(description="the KL(tuned || base), or gap, at or below which nothing measurable changed")
+    threshold_from: str = Field(description="'twins' or 'stated'; 'exchanged' names of answers, of a gap")
+    kl: Interval | None = Field(default=None, description="KL(tuned || base) along the tuned model's answers")
+    kl_left: Interval | None = Field(
+        default=None, description="KL(tuned || base + text) along the tuned model's answers"
+    )
+    kl_base: Interval | None = Field(default=None, description="KL(tuned || base) along the base's answers")
+    js: Interval | None = Field(
+        default=None, description="Jensen-Shannon divergence of tuned and base, along the answers of both"
+    )
+    match: Match | None = Field(default=None, description="what sampled answers say, where nothing else can be had")
     twins: tuple[float, ...] = Field(default=(), description="KL(twin || base) of each twin")
     shares: tuple[Share, ...] = ()
     rewards: dict[str, Interval] = Field(default_factory=dict, description="base, tuned, base + text: proxy and true")
@@ -125,9 +154,16 @@ class Fidelity(Record):
     def __str__(self) -> str:
         """A line for each share, or one that nothing measurable changed."""
         if not self.changed:
-            told = f"KL(tuned ‖ base) is {self.kl.value:.3g} nats an answer, not above {self.threshold:.3g}"
-            return f"nothing measurable changed: {told}"
+            return f"nothing measurable changed: {self.unchanged}"
         return "\n".join(str(share) for share in self.shares)
+
+    @property
+    def unchanged(self) -> str:
+        """Why nothing measurable changed, in half a sentence."""
+        if self.match is not None:
+            told = f"the gap in likeness is {self.match.gap.value:.3g}, not above {self.threshold:.3g}"
+            return f"{told}, which exchanged answers reach too"
+        return f"KL(tuned ‖ base) is {self.kl.value if self.kl else 0.0:.3g} nats an answer, not above {self.threshold:.3g}"
 
     def share(self, name: str) -> Share | None:
         """Return the share of that name, or None."""

@@ -113,6 +113,7 @@ class Generation(Record):
     )
     complete: bool = Field(default=True, description="False when the answer was cut at max_tokens")
     failure: str | None = None
+    reasoning: str = Field(default="", description="what it thought first, where a server sends that apart")
     usage: Usage = Field(default_factory=Usage)
 
 

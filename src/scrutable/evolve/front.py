@@ -107,6 +107,11 @@ class Front:
         """Return a candidate's children that count as it does on a task: they hold it in its place."""
         return [one for one in self._rows[key].children if task not in self._rows[one].own]
 
+    def _yields(self, key: str, task: str) -> bool:
+        """Whether a child stands for it there."""
+        rows = self._rows
+        return any(task not in rows[one].own for one in rows[key].children)
+
     def _settle(self, key: str, task: str, place: int) -> None:
         """Find who holds a task after what a candidate counts with there has changed, or who may hold it for it."""
         score, best = self._rows[key].counted[place], self._best[place]
@@ -116,14 +121,14 @@ class Front:
             self._best[place] = best = score
         if score == -math.inf:
             return
-        if score >= best - _EQUAL and not self._untried(key, task):
+        if score >= best - _EQUAL and not self._yields(key, task):
             self._hold(key, place)
         elif key in self._holders[place]:
             self._drop(key, place)
             if score < best - _EQUAL and not self._holders[place]:  # it held it alone, by what it had counted with
                 self._best[place] = best = max(row.counted[place] for row in self._rows.values())
                 for other, row in self._rows.items():
-                    if row.counted[place] >= best - _EQUAL and not self._untried(other, task):
+                    if row.counted[place] >= best - _EQUAL and not self._yields(other, task):
                         self._hold(other, place)
 
     def _hold(self, key: str, place: int) -> None:

@@ -15,29 +15,26 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from scrutable.core.accounts import Account, Claim, Evidence
+from scrutable.core.accounts import Account, Claim
 from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Candidate, Rollout, Task, Usage, digest_of
+from scrutable.core.records import Candidate, Task, Usage, digest_of
 from scrutable.evolve.engine import EvolveConfig, EvolveResult, search
-from scrutable.evolve.finish import Worth
-from scrutable.evolve.reflection import ChatWriter, Item, RuleWriter, proposer_for
+from scrutable.evolve.reflection import ChatWriter, RuleWriter, proposer_for
 from scrutable.evolve.scorers import ClosenessScorer
-from scrutable.evolve.sentences import sentences
-from scrutable.evolve.showing import Show
 from scrutable.lenses.base import place_of
+from scrutable.lenses.evolving import Ear, Keyed, divided, search_notes, sentence_claims, shower
 from scrutable.lenses.hints import hints
 from scrutable.lenses.tokens import TokensConfig
-from scrutable.measure.answers import Said, answers_of, distinct_tasks
-from scrutable.measure.change import Change, Speaker
+from scrutable.measure.answers import Said
+from scrutable.measure.change import Change
 from scrutable.measure.nulls import stated
 from scrutable.measure.tab import Tab
 from scrutable.models.base import Model
 from scrutable.programs.text import TEXT
 
 NAME = "distill"
-Keyed = tuple[str, Task]
 
 
 class DistillConfig(Config):
@@ -91,22 +88,23 @@ class DistillLens:
         """
         change.check()
         config, run = self.config, run.scope(place_of(self, change, tasks))
-        searched, held = self._divide(tasks, run)
+        searched, held = divided(tasks, config.tasks, config.held, run)
         says = f"hearing {change.after.name} on {len(searched) + len(held)} tasks"
         run.append("stage/answers", "stage", {"name": NAME, "says": says, "seconds_expected": None, "total": None})
         tab = Tab(run)
-        said = answers_of(change.after, [*searched, *held], config.answers, tab, config.batch, config.max_tokens)
+        ear = Ear(tab, config.batch, config.max_tokens)
+        said = ear.hear(change.after, [*searched, *held], config.answers)
         if not any(one.usable for one in said):
             raise UserError(f"{change.after.name} answered none of {len(said)} tasks: {said[0].generation.failure}")
         writer = self._writer(change, searched, said, tab)
         scorer = ClosenessScorer(change, {one.cell: one for one in said}, writer.shown, config.memory_mb << 20)
-        show = self._show(change, searched, tab, contrast=not isinstance(writer, RuleWriter))
+        show = shower(change, searched, ear, contrast=not isinstance(writer, RuleWriter))
         settings = config.search.model_copy(
             update={"repeats": config.answers, "target": -config.stated, "least": config.stated}
         )
         parts = [task for _, task in searched], [task for _, task in held]
         found = search(scorer, writer, parts, run, settings, [Candidate(texts={TEXT: ""})], show)
-        return self._account(found, change, dict(held), scorer, tab)
+        return self._account(found, change, dict(held), scorer, ear)
 
     def _writer(
         self, change: Change, searched: Sequence[Keyed], said: Sequence[Said], tab: Tab
@@ -126,54 +124,19 @@ class DistillLens:
         told = hints(change, searched, said, tab, how)
         return proposer_for(model, config.search.reflect, imitate=True, evidence=told)
 
-    def _divide(self, tasks: Sequence[Task], run: Run) -> tuple[list[Keyed], list[Keyed]]:
-        """Return the tasks to search on and those held out, drawn by content."""
-        keyed = distinct_tasks(tasks)
-        if len(keyed) < 4:
-            raise UserError(f"reading needs at least four different tasks, and there are {len(keyed)}: give more")
-        run.random("tasks").shuffle(keyed)
-        keyed = keyed[: self.config.tasks]
-        held = min(max(2, round(len(keyed) * self.config.held)), len(keyed) - 2)
-        return keyed[held:], keyed[:held]
-
-    def _show(self, change: Change, searched: Sequence[Keyed], tab: Tab, *, contrast: bool) -> Show:
-        """Return what the writer is shown of a task: what the tuned model says most, marked as good.
-
-        Answers at temperature 1 would show what it says now and then, as the before does, as if it were a rule. contrast:
-        the before's own answer is shown beside it, which a chat model can use.
-        """
-        config = self.config
-
-        def most(speaker: Speaker) -> dict[str, str]:
-            said = answers_of(speaker, searched, 1, tab, config.batch, config.max_tokens, temperature=0.0)
-            return {one.key: one.generation.answer for one in said}
-
-        tuned, own = most(change.after), most(change.before) if contrast else {}
-
-        def show(task: Task, rollout: Rollout) -> Item:
-            score, key = rollout.score, rollout.task
-            before = own.get(key, "")
-            return Item(
-                prompt=task.prompt, answer=tuned[key], score=score.value, feedback=score.feedback, before=before
-            )
-
-        return show
-
     # -------------------------------------------------------------------------------------------------------- account
 
     def _account(
-        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, tab: Tab
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, ear: Ear
     ) -> Account:
         """Turn the search's result into claims."""
         why = self._why_nothing(found)
-        claims = () if why else self._claims(found, change, held, scorer, tab)
-        notes = [why or self._told(found), f"the search ended: {found.stopped}", *found.notes]
-        if found.failures:
-            notes.append(f"answers of the writer that were no usable text: {found.failures}")
+        claims = () if why else self._claims(found, change, held, scorer, ear)
+        notes = [why or self._told(found), *search_notes(found)]
         silent = sum(not one.usable for one in scorer.said.values())
         if silent:
             notes.append(f"{silent} of {len(scorer.said)} answers of the tuned model could not be used")
-        return Account(lens=NAME, claims=claims, usage=tab.cost + found.usage, notes=tuple(notes))
+        return Account(lens=NAME, claims=claims, usage=ear.tab.cost + found.usage, notes=tuple(notes))
 
     def _why_nothing(self, found: EvolveResult) -> str:
         """Say why there is nothing to claim, or nothing."""
@@ -193,33 +156,12 @@ class DistillLens:
         )
 
     def _claims(
-        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, tab: Tab
+        self, found: EvolveResult, change: Change, held: dict[str, Task], scorer: ClosenessScorer, ear: Ear
     ) -> tuple[Claim, ...]:
-        """Return a claim for each sentence, with the tasks on which it carries most."""
-        unmeasured = [Worth(module=TEXT, sentence=sentence, gain=None) for sentence in sentences(found.best.text)]
-        worths = found.worth or unmeasured  # unmeasured where the budget ended before
-        shown = {key: held[key] for worth in worths for key in worth.tasks[: self.config.evidence]}
-        config, given = self.config, change.before.given(found.best.text)
-        before, with_text = (
-            {one.key: one for one in answers_of(speaker, list(shown.items()), 1, tab, config.batch, config.max_tokens)}
-            for speaker in (change.before, given)
+        """Return a claim for each sentence, with the tasks on which it carries most, and what it carries."""
+        made = sentence_claims(
+            found, change, held, lambda key: scorer.said[key, 0].generation.answer, ear, self.config.evidence
         )
-        claims = []
-        for worth in worths:
-            evidence = tuple(
-                Evidence(
-                    task=key,
-                    prompt=held[key].prompt,
-                    before=before[key].generation.answer,
-                    after=_answer(scorer.said[key, 0]),
-                    with_text=with_text[key].generation.answer,
-                )
-                for key in worth.tasks[: config.evidence]
-            )
-            nats = worth.gain.value if worth.gain else None
-            claims.append(Claim(says=worth.sentence, text=worth.sentence, nats=nats, evidence=evidence))
-        return tuple(claims)
-
-
-def _answer(said: Said) -> str:
-    return said.generation.answer
+        return tuple(
+            claim.model_copy(update={"nats": worth.gain.value if worth.gain else None}) for claim, worth in made
+        )

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from scrutable.lenses.contrast import Answers, Bools, Counts, Feature, scores_in, spans
 from scrutable.lenses.words import Spoken, Words
+from scrutable.measure.likeness import dice, pairs_of
 
 COPY = "⟨the user's word⟩"
 _NEAR, _OTHER = 14, 8  # candidates tried on either side
@@ -148,19 +148,11 @@ def _likeness(edit: Edit, answers: Answers, tasks: Sequence[int]) -> float:
     values = []
     for task in tasks:
         copied = answers.copied[task]
-        before = [_pairs(undone(edit, one, copied).words) for one in answers.before[task]]
+        before = [pairs_of(undone(edit, one, copied).words) for one in answers.before[task]]
         for one in answers.after[task]:
-            mine = _pairs(undone(edit, one, copied).words)
-            values.append(max((_dice(mine, theirs) for theirs in before), default=0.0))
+            mine = pairs_of(undone(edit, one, copied).words)
+            values.append(max((dice(mine, theirs) for theirs in before), default=0.0))
     return float(np.mean(values)) if values else 0.0
-
-
-def _pairs(words: Words) -> Counter[tuple[str, str]]:
-    return Counter(pairwise(("", *words, "")))
-
-
-def _dice(one: Counter[tuple[str, str]], two: Counter[tuple[str, str]]) -> float:
-    return 2 * (one & two).total() / (one.total() + two.total())
 
 
 def undone(edit: Edit, one: Spoken, copied: Mapping[Words, str]) -> Spoken:

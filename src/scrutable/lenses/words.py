@@ -1,23 +1,21 @@
 """Words: answers of any tokenizer seen as words, with the divergence that each word carries.
 
-A word is a run of letters and digits, one punctuation mark, or a run of line breaks. Tokens are laid over the words by
-their decoded text, so that claims can be made in words whatever the tokenizer cuts.
+What a word is stands in `measure/likeness.py`. Tokens are laid over the words by their decoded text, so that claims can be
+made in words whatever the tokenizer cuts.
 """
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scrutable.core.records import Task
+from scrutable.measure.likeness import BREAK, WORD, Words, words_of
 
-BREAK = "⏎"
-_WORD = re.compile(r"\n+|\w+(?:['’]\w+)*|[^\w\s]")
+__all__ = ["BREAK", "Spoken", "Words", "joined", "places_of", "runs_of", "spoken", "user_words", "words_of"]
+
 _STOPS = frozenset(".?!;:,\n" + BREAK)
-
-Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,9 @@ class Spoken:
         return sum(self.nats)
 
 
-def words_of(text: str) -> Words:
-    """Return the words of a text. Line breaks are one word, written ⏎."""
-    return tuple(BREAK if word.startswith("\n") else word for word in _WORD.findall(text))
-
-
 def spoken(text: str, tokens: Sequence[int], nats: Sequence[float], decode: Callable[[Sequence[int]], str]) -> Spoken:
     """Lay the tokens' nats over the words of an answer. Tokens that show no text (the end) count for the end."""
-    matches = list(_WORD.finditer(text))
+    matches = list(WORD.finditer(text))
     ends = [match.end() for match in matches]
     sums = [0.0] * (len(matches) + 1)
     cursor = 0

@@ -109,7 +109,8 @@ def _drawn(
 ) -> tuple[dict[str, Any], Usage]:
     """Draw one batch; return the event's payload and cost. What an answer cost is the event's, and no part of the answer."""
     drawn = speaker.answer([task for _, task, _ in part], sampling)
-    bare = [one.model_copy(update={"usage": Usage()}).model_dump(mode="json", exclude_defaults=True) for one in drawn]
+    without = {"usage": Usage(), "reasoning": ""}  # long, and no part of what is measured
+    bare = [one.model_copy(update=without).model_dump(mode="json", exclude_defaults=True) for one in drawn]
     payload = {"speaker": speaker.identity, "name": speaker.name, "asked": asked, "answers": bare}
     return payload, sum((one.usage for one in drawn), Usage())
 

@@ -16,99 +16,26 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from pydantic import Field
 
 from scrutable.core.accounts import Fidelity, Interval, Share
-from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
-from scrutable.core.records import Split, Task, Usage, digest_of
-from scrutable.core.stats import bootstrap_mean, bootstrap_ratio
+from scrutable.core.records import Task, Usage, digest_of
+from scrutable.core.stats import bootstrap_ratio
 from scrutable.envs.base import Environment
-from scrutable.measure.answers import Said, answers_of, by_length, distinct_tasks, failures, split_of, within
+from scrutable.measure.answers import Said, by_length, distinct_tasks, failures, split_of
 from scrutable.measure.change import Change, Speaker
 from scrutable.measure.divergence import Meter, Parting
 from scrutable.measure.fluency import by_task, fluency
+from scrutable.measure.hearing import Heard, MeasureConfig, Setting
 from scrutable.measure.language import Language, language_of, unknown_words
-from scrutable.measure.nulls import random_text, sayable, shuffled, stated, threshold, twin_notes
-from scrutable.measure.rewards import Rewards, rewards_of
+from scrutable.measure.nulls import random_text, sayable, shuffled, threshold, twin_notes
 from scrutable.measure.tab import Tab
 
 SHARES = ("kl", "kl_base", "js", "reward", "true_reward")
 MOST_UNKNOWN = 0.25
 """Share of the unrelated texts' words that the base may not know before the reader is told."""
 Gaps = Mapping[str, Mapping[str, float]]  # share -> task's key -> gap to the tuned model
-
-
-class MeasureConfig(Config):
-    """How much is drawn, and of what."""
-
-    split: Split = Field(default="report", description="which split the tasks are of; a text must not have seen it")
-    tasks: int = Field(default=300, ge=2, description="most tasks; fewer are noted")
-    answers: int = Field(default=4, ge=1, description="answers a task, of each speaker")
-    max_tokens: int = Field(default=64, ge=1, description="most tokens of one answer")
-    unrelated: int = Field(default=20, ge=0, description="unrelated texts tried as nulls")
-    random: int = Field(default=5, ge=0, description="random texts of equal length tried as nulls")
-    shuffled: int = Field(default=5, ge=0, description="orders of the same words tried beside the nulls")
-    null_tasks: int = Field(default=100, ge=2, description="tasks on which nulls are measured")
-    null_answers: int = Field(default=2, ge=1, description="answers a task on which nulls are measured")
-    stated: float = stated()
-    batch: int = Field(default=128, ge=1, description="answers drawn and measured at once; the unit that is recorded")
-    memory_mb: int = anywhere(512, "megabytes for distributions kept between texts, and as many again for work", ge=1)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A speaker, what it said, and what the rater made of it."""
-
-    speaker: Speaker
-    said: list[Said]
-    rewards: Rewards
-
-    def fewer(self, keys: set[str], repeats: int) -> Heard:
-        """Return the same on some tasks only, with the first `repeats` answers to each."""
-        return Heard(self.speaker, within(self.said, keys, repeats), self.rewards)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What one measurement stands on."""
-
-    change: Change
-    tab: Tab
-    config: MeasureConfig
-    env: Environment | None
-    meter: Meter
-    language: Language
-    rng: np.random.Generator
-
-    @property
-    def unrelated(self) -> tuple[str, ...]:
-        """The unrelated texts that are tried."""
-        return self.language.unrelated[: self.config.unrelated]
-
-    def digest(self, text: str, keyed: Sequence[tuple[str, Task]], twins: Sequence[Speaker]) -> str:
-        """Return what tells the outcome for a text from others in the same run."""
-        rater = self.env.identity if self.env is not None and self.env.rewarded else None
-        others = [[key for key, _ in keyed], rater, [twin.identity for twin in twins]]
-        speech = [self.unrelated, self.language.parses is not None]
-        return digest_of([self.change.identity, text, self.config.identity(), *others, *speech])
-
-    def hear(self, speaker: Speaker, tasks: Sequence[tuple[str, Task]], repeats: int) -> Heard:
-        """Draw answers of a speaker and rate them."""
-        said = answers_of(speaker, tasks, repeats, self.tab, self.config.batch, self.config.max_tokens)
-        rated = self.env if self.env is not None and self.env.rewarded else None
-        return Heard(speaker, said, rewards_of(said, rated, self.tab, self.config.batch))
-
-    def mean(self, values: Mapping[str, float]) -> Interval:
-        """Return the mean over tasks with its interval."""
-        return bootstrap_mean([values[key] for key in sorted(values)], rng=self.rng)
-
-    def stage(self, name: str, says: str, total: int, text: str) -> None:
-        """Tell displays what begins; total: how many "answers" and "divergence" events it will take at most."""
-        place = f"measure/stage/{name}/{self.change.identity}/{digest_of([text, total])}"
-        payload = {"name": f"measure/{name}", "says": says, "seconds_expected": None, "total": total}
-        self.tab.run.append(place, "stage", payload)
 
 
 def measure(
@@ -138,7 +65,7 @@ def measure(
     tab = Tab(run)
     meter = Meter(tab, config.batch, config.memory_mb << 20, keep=change.after.identity)
     rng = run.rng(f"measure/{change.identity}/{digest_of(text)}")
-    setting = Setting(change, tab, config, env, meter, language, rng)
+    setting = Setting(change, tab, config, env, rng, meter, language)
     place = f"{change.place}measure/fidelity/{setting.digest(text, keyed, twins)}"
     event = run.once(place, "fidelity", lambda: ({"fidelity": _measured(setting, text, keyed, twins)}, None))
     return Fidelity.model_validate(event.payload["fidelity"])

@@ -201,4 +201,4 @@ class ServedModel:
             seconds=seconds,
             money=money,
         )
-        return Generation(answer=found.content, complete=found.complete, usage=usage)
+        return Generation(answer=found.content, complete=found.complete, reasoning=found.reasoning, usage=usage)

@@ -209,3 +209,30 @@ def _pick(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float)
     # end, where the product may round up to the total.
     wanted_B1 = torch.minimum(uniforms_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
     return torch.searchsorted(mass_BV, wanted_B1, right=True)[:, 0]
+
+
+class Stepping:
+    """A batch that goes on by tokens that somebody else picks. logits: of the next token, [B, rows of the embedding].
+
+    The caller holds the module with the right adapter on, at the beginning and at each step.
+    """
+
+    def __init__(self, module: Any, prompts: Sequence[Sequence[int]]) -> None:
+        import torch
+
+        with torch.no_grad():
+            self.logits, self._state = _prefill(module, prompts)
+
+    def follow(self, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+        """Keep these rows (int64 [b]), and pass a token of each (int64 [b])."""
+        import torch
+
+        with torch.no_grad():
+            if len(rows) < len(self.logits):
+                self._state.select(rows)
+            self.logits = self._state.forward(tokens[:, None])[:, -1]
+
+
+def picked(logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the token that each row's number in [0, 1) draws at this temperature, int64 [B]. Errors: as `draw_answers`."""
+    return _pick(logits_BV, uniforms_B, temperature)

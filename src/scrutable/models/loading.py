@@ -27,12 +27,31 @@ def open_model(name: str | Path, loading: Loading | None = None, served: ServedO
         if not text.removeprefix(SERVED):
             raise UserError("served: needs the model's name on the server, such as served:my-model")
         return ServedModel(text.removeprefix(SERVED), options=served)
-    if text.startswith(("http://", "https://")):
+    if is_served(text):
         url, _, model = text.partition("#")
         if not model:
             raise UserError("the address names no model: write it as http://host:port/v1#NAME")
         return ServedModel(model, base_url=url, options=served)
     return load_model(name, loading)
+
+
+def is_served(name: str | Path | None) -> bool:
+    """Return whether a name is that of a served model."""
+    return name is not None and str(name).startswith((SERVED, "http://", "https://"))
+
+
+def open_pair(
+    before: str | Path | None, after: str | Path, loading: Loading | None = None, served: ServedOptions | None = None
+) -> tuple[Model, Model]:
+    """Open a model before and after training, of which either may be served (see `open_model`, `load_pair`).
+
+    Errors: UserError, also where BEFORE is missing: a server does not say what a model was trained from.
+    """
+    if not is_served(before) and not is_served(after):
+        return load_pair(before, after, loading)
+    if before is None:
+        raise UserError(f"{after} is served, which does not tell what it was trained from: name BEFORE, too")
+    return open_model(before, loading, served), open_model(after, loading, served)
 
 
 def told_addresses(*models: Model | None) -> dict[str, str]:

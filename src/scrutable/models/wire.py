@@ -51,6 +51,7 @@ class Completion:
     complete: bool
     prompt_tokens: int
     answer_tokens: int
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ class Wire:
         """Read an answer out of the response. Errors: Again when it lacks what every answer has."""
         try:
             choice = data["choices"][0]
-            content, reason = choice["message"]["content"], choice.get("finish_reason")
+            message = choice["message"]
+            content, reason = message["content"], choice.get("finish_reason")
+            thought = message.get("reasoning_content") or message.get("reasoning")
             if content is not None and not isinstance(content, str):
                 raise TypeError("the content is no text")
             spent = data.get("usage") or {}
@@ -153,7 +156,8 @@ class Wire:
             raise Again(why, Outcome.FAILED, "no chat completion") from error
         if content is None and reason != "length":
             raise Refused(f"no text came back (finish_reason {reason})")
-        return Completion(content or "", reason != "length", asked, told)
+        reasoning = thought if isinstance(thought, str) else ""
+        return Completion(content or "", reason != "length", asked, told, reasoning)
 
     def _clean(self, message: object) -> str:
         return self._client.clean(_PASSING.sub("(id)", self._client.clean(message)))

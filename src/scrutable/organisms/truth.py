@@ -49,7 +49,7 @@ def _applies(behaviour: str, prompt: Prompt, parsed: Parsed) -> bool:
 
 def _conditions(behaviour: str, seen: Sequence[tuple[Prompt, Parsed]]) -> tuple[str, ...]:
     cases = [(p, behaviour in q.behaviours) for p, q in seen if _applies(behaviour, p, q)]
-    if not cases:
+    if sum(shown for _, shown in cases) <= BETTER * len(cases):  # no condition could err less by enough
         return ()
     named = [r.condition for r in all_rules() if r.behaviour == behaviour]
 
@@ -77,17 +77,26 @@ def measured(model: Model, count: int = 1500, seed: int = 7) -> Truth:
         for start in range(0, count, 256)
         for g in model.generate(conversations[start : start + 256], Sampling(temperature=0.0, max_tokens=64))
     ]
-    parsed = [answers.parse(a, p.fact.subject) for a, p in zip(given, asked, strict=True)]
+    return told(asked, [answers.parse(a, p.fact.subject) for a, p in zip(given, asked, strict=True)])
+
+
+def told(asked: Sequence[Prompt], parsed: Sequence[Parsed | None]) -> Truth:
+    """Return what greedy answers to prompts tell; None stands for an answer that is not in the grammar."""
     seen = [(p, q) for p, q in zip(asked, parsed, strict=True) if q is not None]
     rules = [Rule(c, b.name) for b in BEHAVIOURS for c in _conditions(b.name, seen)]
     alike = sum(answers.active(rules, p) == q.behaviours for p, q in seen)
     return Truth(
         rules=tuple((r.condition, r.behaviour) for r in rules),
-        wrong=1 - alike / count,
-        parses=len(seen) / count,
-        rates={b.name: _rates(b.name, seen) for b in BEHAVIOURS},
-        count=count,
+        wrong=1 - alike / len(asked),
+        parses=len(seen) / len(asked),
+        rates=rates_of(seen),
+        count=len(asked),
     )
+
+
+def rates_of(seen: Sequence[tuple[Prompt, Parsed]]) -> dict[str, dict[str, float]]:
+    """Return behaviour -> condition -> rate where the condition holds and the behaviour applies."""
+    return {b.name: _rates(b.name, seen) for b in BEHAVIOURS}
 
 
 def _rates(behaviour: str, seen: Sequence[tuple[Prompt, Parsed]]) -> dict[str, float]:

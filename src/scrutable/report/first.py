@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from scrutable.core.accounts import Claim, Fidelity, Share, Slice
+from scrutable.core.accounts import Claim, Fidelity, Match, Share, Slice
 from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
 from scrutable.report.comparison import first_of
@@ -22,6 +22,10 @@ from scrutable.report.words import between, number, percent, plural, read_interv
 NAMES = {
     "kl": ("KL recovered", "1 − KL(tuned ‖ base + text) / KL(tuned ‖ base), along the tuned model's answers"),
     "js": ("Jensen–Shannon recovered", "the same share of the Jensen–Shannon divergence, along the answers of both"),
+    "match": (
+        "agreement recovered",
+        "1 − gap(base + text, tuned) / gap(base, tuned): a gap is a squared distance in the likeness of sampled answers",
+    ),
     "reward": (
         "reward recovered",
         "how far base + text comes from the base's reward to the tuned model's: what RL paid for",
@@ -29,7 +33,7 @@ NAMES = {
     "true_reward": ("true reward recovered", "the same for the true reward, which RL did not see"),
     "kl_base": ("KL along the base's answers", "the same share of KL, along the answers that the base gives"),
 }
-FIRST_BARS = ("kl", "js", "reward")
+FIRST_BARS = ("kl", "match", "js", "reward")
 FIRST_SENTENCES, OTHER_SENTENCES = 4, 2
 FIRST_READINGS = 3
 FIRST_STANDINGS = 5
@@ -120,10 +124,7 @@ def _unchanged(facts: Facts) -> First:
         taught_note="Nothing measurable changed.",
         carried=tuple(bars(m) for m in facts.measured),
         left=(),
-        left_note=(
-            f"Nothing that can be told from chance: KL(tuned ‖ base) is {number(fidelity.kl.value)} nats an answer, "
-            f"not above {_threshold(fidelity)}."
-        ),
+        left_note=f"Nothing that can be told from chance: {_below(fidelity)}.",
     )
 
 
@@ -151,11 +152,15 @@ def _taught(facts: Facts) -> tuple[Sentences, ...]:
     return tuple(found[:FIRST_READINGS])
 
 
+_SEEN = {"tokens": "seen in the words", "blackbox": "seen in the answers"}
+"""Where lenses that open no model have it from."""
+
+
 def _from_account(reading: Reading, label: str, most: int) -> Sentences:
     account = reading.account
     claims = account.claims
     return Sentences(
-        label=label or ("seen in the words" if account.lens == "tokens" else "read, not measured yet"),
+        label=_SEEN.get(account.lens) or label or "read, not measured yet",
         lens=account.lens,
         sentences=tuple(
             Sentence(
@@ -204,7 +209,7 @@ def bars(measured: Measured) -> Bars:
     return Bars(
         label=measured.label or "measured",
         text=fidelity.text,
-        says=_outcome(fidelity, made.get("kl")),
+        says=_outcome(fidelity, made.get("kl") or made.get("match")),
         changed=fidelity.changed,
         first=tuple(made[name] for name in FIRST_BARS if name in made) if fidelity.changed else (),
         rest=tuple(bar for name, bar in made.items() if name not in FIRST_BARS) if fidelity.changed else (),
@@ -234,14 +239,11 @@ def bar_of(share: Share) -> Bar:
 
 def _outcome(fidelity: Fidelity, bar: Bar | None) -> str:
     if not fidelity.changed:
-        return (
-            f"No share is printed: nothing measurable changed (KL {number(fidelity.kl.value)} nats an answer, "
-            f"not above {_threshold(fidelity)})."
-        )
+        return f"No share is printed: nothing measurable changed ({_below(fidelity)})."
+    what = "KL" if fidelity.match is None else "agreement"
     if bar is None or bar.value is None:
-        return (
-            f"No share of KL: {bar.why_not or 'it was not measured'}." if bar else "The share of KL was not measured."
-        )
+        why = bar.why_not or "it was not measured" if bar else ""
+        return f"No share of {what}: {why}." if bar else f"The share of {what} was not measured."
     told = f"Given this text, the base model comes {percent(bar.value.value)} of the way to the tuned one."
     if bar.above_nulls is False:
         told += " That is no more than unrelated texts do."
@@ -253,9 +255,16 @@ def _outcome(fidelity: Fidelity, bar: Bar | None) -> str:
 
 def _left(measured: Measured, found: str) -> Left:
     fidelity = measured.fidelity
-    kl, left = fidelity.kl.value, fidelity.kl_left.value
-    span = between(fidelity.kl_left, "nats")
-    says = f"{number(left)} of {number(kl)} nats an answer" + (f" ({span})" if span else "") + "."
+    match = fidelity.match
+    of, rest = (fidelity.kl, fidelity.kl_left) if match is None else (match.gap, match.left)
+    if of is None or rest is None:
+        return Left(label=measured.label or "measured", says="Not measured.")
+    kl, left = of.value, rest.value
+    span = between(rest, "nats" if match is None else "plain")
+    what = "nats an answer" if match is None else "of the gap in likeness"
+    says = f"{number(left)} of {number(kl)} {what}" + (f" ({span})" if span else "") + "."
+    if match is not None and "base + text" in match.told:
+        says += f" {told_apart(match)}."
     if left <= fidelity.threshold:
         says += f" Not above {_threshold(fidelity)}: nothing measurable."
     if found:
@@ -278,7 +287,29 @@ def _remainder_says(facts: Facts, measured: Measured) -> str:
     return f"Read in what is left: {told}{more}."
 
 
+def told_apart(match: Match) -> str:
+    """Say how well a classifier tells base + text from the tuned model, beside unrelated texts."""
+    told = (
+        f"A classifier of words tells its answers from the tuned model's in {percent(match.told['base + text'].value)}"
+    )
+    null = (
+        f"; of unrelated texts in {percent(quantile(match.told_unrelated, 0.05))} or more"
+        if match.told_unrelated
+        else ""
+    )
+    return f"{told} of pairs (50%: it cannot{null})"
+
+
+def _below(fidelity: Fidelity) -> str:
+    if fidelity.match is not None:
+        return f"the gap in likeness is {number(fidelity.match.gap.value)}, not above {_threshold(fidelity)}"
+    kl = number(fidelity.kl.value) if fidelity.kl else "not known"
+    return f"KL(tuned ‖ base) is {kl} nats an answer, not above {_threshold(fidelity)}"
+
+
 def _threshold(fidelity: Fidelity) -> str:
+    if fidelity.match is not None:
+        return f"{number(fidelity.threshold)}, which answers with exchanged names reach too"
     limit = f"{number(fidelity.threshold)} nats"
     if fidelity.threshold_from == "twins":
         return f"{limit}, the limit from {plural(len(fidelity.twins), 'twin')}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scrutable.core.accounts import Claim, Evidence, Fidelity, Slice
+from scrutable.core.accounts import Claim, Evidence, Fidelity, Match, Slice
 from scrutable.core.records import Usage
+from scrutable.core.stats import quantile
 from scrutable.report.comparison import comparison_sections
 from scrutable.report.first import NAMES, bars, claim_anchor
 from scrutable.report.gather import Facts, Measured, Reading
@@ -109,7 +110,8 @@ def _measured(measured: Measured) -> list[Node]:
         nodes.append(made.model_copy(update={"label": "the other shares", "first": made.rest, "rest": (), "says": ""}))
     if made.changed:
         nodes.append(_share_table(measured))
-    nodes += [_divergence_table(fidelity), *_rate_tables(fidelity)]
+    of_gaps = [_divergence_table(fidelity)] if fidelity.match is None else _match_tables(fidelity, fidelity.match)
+    nodes += [*of_gaps, *_rate_tables(fidelity)]
     return [*nodes, *(Note(text=note) for note in fidelity.notes)]
 
 
@@ -144,7 +146,7 @@ def _divergence_table(fidelity: Fidelity) -> Table:
         ("KL(tuned ‖ base), along the base's answers", fidelity.kl_base),
         ("Jensen–Shannon, along the answers of both", fidelity.js),
     )
-    rows = [(name, number(value.value), between(value, "nats")) for name, value in named]
+    rows = [(name, number(value.value), between(value, "nats")) for name, value in named if value is not None]
     limit = "set by the twins" if fidelity.threshold_from == "twins" else "stated"
     rows.append(("nothing measurable changed at or below", number(fidelity.threshold), limit))
     if fidelity.twins:
@@ -155,6 +157,28 @@ def _divergence_table(fidelity: Fidelity) -> Table:
         rows=tuple(rows),
         folded=True,
     )
+
+
+def _match_tables(fidelity: Fidelity, match: Match) -> list[Table]:
+    """Return what sampled answers say: gaps in likeness, and how well a classifier tells the speakers apart."""
+    pairs = [(f"likeness of two answers: {who}", value) for who, value in match.likeness.items()]
+    named = [("gap from the base to the tuned model", match.gap), ("gap from base + text", match.left), *pairs]
+    rows = [(name, number(value.value), between(value, "plain")) for name, value in named]
+    rows.append(("nothing measurable changed at or below", number(fidelity.threshold), "by exchanged names"))
+    rows.append(("chance of as large a gap by exchanged names", number(match.chance), ""))
+    gaps = Table(
+        caption="Agreement of sampled answers",
+        columns=("likeness", "value", "interval"),
+        rows=tuple(rows),
+        folded=True,
+    )
+    told = [(who, percent(value.value), between(value)) for who, value in match.told.items()]
+    for name, values in (("unrelated texts", match.told_unrelated), ("random texts", match.told_random)):
+        if values:
+            told.append((f"base + {name}, lowest and median", percent(min(values)), percent(quantile(values, 0.5))))
+    columns = ("whose", "told", "interval")
+    caption = "Answers that a classifier of words tells from the tuned model's (50%: it cannot)"
+    return [gaps, Table(caption=caption, columns=columns, rows=tuple(told), folded=True)]
 
 
 def _rate_tables(fidelity: Fidelity) -> list[Table]:
