@@ -163,10 +163,12 @@ class Search:
         money = None if config.money is None else config.money * (1 - config.reserve)
         limits = Limits(config.budget - end, tokens, config.seconds, money, reserved=end)
         self.ledger = Ledger(run, scorer, limits, batch=config.batch, repeats=config.repeats)
-        self.state = State(self.ledger, self.parts, config.explore, config.contrasts, apart=config.gate == "improves")
+        chat = isinstance(proposer, ChatWriter)
+        apart = config.gate == "improves"
+        self.state = State(self.ledger, self.parts, config.explore, config.contrasts, beside=chat, apart=apart)
         self.stale = 0
         self._proposer, self._show = proposer, show
-        self._compose = not isinstance(proposer, ChatWriter) if config.compose is None else config.compose
+        self._compose = not chat if config.compose is None else config.compose
         self._reflections = self._failures = 0
         self._plan = Plan(
             items=proposer.items,
@@ -178,7 +180,7 @@ class Search:
             repeats=config.repeats,
             whole=config.validate_all,
             improves=config.gate == "improves",
-            contrasts=isinstance(proposer, ChatWriter),
+            contrasts=chat,
         )
         for one in starts:
             self._take_start(one)

@@ -80,8 +80,8 @@ class Start:
     """What a proposal begins with: all that is decided from what is known at that moment.
 
     shown: tasks whose answers the writer sees; order: the tasks of the test, in their order; merges, ideas: children to be
-    tried that need no writing; closed: whether a text need not be tried again; others: (candidate, task) of further answers
-    to the shown tasks, known before.
+    tried that need no writing; closed: whether a text need not be tried again, given whether several samples wrote it;
+    others: (candidate, task) of further answers, known before.
     """
 
     number: int
@@ -91,8 +91,8 @@ class Start:
     order: tuple[Keyed, ...]
     standard: Standard
     merges: tuple[Candidate, ...] = ()
-    closed: Callable[[str], bool] = field(default=lambda key: False)
-    others: tuple[tuple[str, str], ...] = ()
+    closed: Callable[[str, bool], bool] = field(default=lambda key, agreed: False)
+    others: tuple[tuple[str, Keyed], ...] = ()
     ideas: tuple[Idea, ...] = ()
 
 
@@ -155,12 +155,12 @@ class Propose:
         self.proposal = written or Proposal()
         if self.proposal.shown is not None and not plan.contrasts:
             self._seen = tuple(self._seen[place] for place in self.proposal.shown)
-        field_ = self._children()
+        screening, tried = self._screening(handed), False
+        field_ = self._children(screening)
         self._use = "test"
         if plan.improves:
             yield from self._improves(field_[:1])
             return self.outcome()
-        screening, tried = self._screening(handed), False
         for _ in range(screening.stages):
             if len(field_) <= plan.finalists:
                 break
@@ -185,11 +185,11 @@ class Propose:
         """Return what the writer is handed: the parent's answers, and others' to the same tasks."""
         start = self.start
         own = [(task, self._ledger.rollout(start.parent.key, key)) for key, task in start.shown]
-        others = [self._ledger.rollout(name, key) for name, key in start.others]
+        others = [(task, self._ledger.rollout(name, key)) for name, (key, task) in start.others]
         draws = self._ledger.run.random(f"{self.key}/items")
         return handed(own, others, self._show, self.plan.items, draws, beside=self.plan.contrasts)
 
-    def _children(self) -> list[Candidate]:
+    def _children(self, screening: Screening) -> list[Candidate]:
         """Return the children worth trying, most promising first, each text once."""
         start, written, alone = self.start, list[Candidate](), Counter[str]()
         parent, module = start.parent, start.module
@@ -208,7 +208,7 @@ class Propose:
         for one in mixed:
             if one is not None and len(found) < self.plan.width:
                 key = one.key
-                if key != parent.key and not start.closed(key):
+                if key != parent.key and not start.closed(key, screening.agreed(key)):
                     found.setdefault(key, one)
         return list(found.values())
 
@@ -226,14 +226,16 @@ class Propose:
 
     def _screening(self, handed: Handed) -> Screening:
         """Return how the children are screened: a text, and each of its sentences, first where its evidence is."""
-        start = self.start
+        start, written = self.start, self.proposal
         known = {one.candidate.key: (one.total, one.tasks) for one in start.ideas}
-        found = Screening(self._ledger, start.parent.key, start.shown, self.plan.screen, known)
-        for text, places in zip(self.proposal.texts, self.proposal.grounds, strict=False):
+        spread = start.standard.bound
+        found = Screening(self._ledger, start.parent.key, start.shown, self.plan.screen, known, spread)
+        grounds = written.grounds or ((),) * len(written.texts)
+        for text, votes, places in zip(written.texts, written.votes, grounds, strict=True):
             tasks = [handed.seen[place][1] for place in places]
             alone = [added(start.parent.texts[start.module], [one]) for one in sentences(text)]
-            for one in (text, *alone):
-                found.ground(_child(start.parent, start.module, one, "").key, tasks)
+            for one in dict.fromkeys((text, *alone)):
+                found.ground(_child(start.parent, start.module, one, "").key, tasks, votes / sum(written.votes))
         return found
 
     def _ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> Ask:

@@ -92,10 +92,10 @@ class RuleWriter:
 def hands_of(items: Sequence[Item], count: int, hands: int, draws: Random) -> list[list[Item]]:
     """Deal `hands` of `count` items: two of five bad ones, the others good; all, as they lie, where few.
 
-    Bad are the worst third and all that are as bad, good are the best third and all that are as good; each comes up once
-    before any comes up again. One that is not the best is in each hand where there is any, and one that is not the worst.
-    Unscored ones lie lowest. Bad answers say what is wanted, good ones where it is not: with more bad ones true rules are
-    written under other conditions, and one true sentence of two is more often missing.
+    Bad are those of the worse half that are below the best score, good are all others; each comes up once before any comes up
+    again. One that is not the worst is in each hand where there is any. Unscored ones lie lowest. Bad answers say what is
+    wanted, good ones where it is not: with more bad ones true rules are written under other conditions, and one true sentence
+    of two is more often missing.
     """
     if len(items) <= count:
         return [list(items)] * hands
@@ -103,16 +103,14 @@ def hands_of(items: Sequence[Item], count: int, hands: int, draws: Random) -> li
     places = list(range(len(items)))
     draws.shuffle(places)  # of equals, any
     places.sort(key=lambda place: scores[place])
-    bad, third = max(1, 2 * count // 5), len(items) // 3
+    bad = max(1, 2 * count // 5)
     good = count - bad
-    low, high = scores[places[max(bad, third) - 1]], scores[places[-max(good, third)]]
-    lows = _Deck([place for place in places if scores[place] <= low], draws)
-    highs = _Deck([place for place in places if scores[place] >= high], draws)
+    worse = [place for place in places[: len(items) // 2] if scores[place] < max(scores)]
+    lows = _Deck(worse if len(worse) >= bad else places[:bad], draws)
+    highs = _Deck([place for place in places if place not in worse], draws)
     dealt = []
     for _ in range(hands):
         worst = lows.deal(bad, ())
-        if all(scores[place] == max(scores) for place in worst):
-            worst[0] = places[0]
         best = highs.deal(good, worst)
         if good and all(scores[place] == min(scores) for place in (*worst, *best)):
             best[0] = places[-1]

@@ -3,7 +3,8 @@
 The tasks are of those that the writer was shown: the parent's scores are known there. A text is first tried where its own
 evidence is: on tasks that the sample which wrote it was shown and where the parent fails, since there it says that it helps.
 A rule that bears on a few tasks would otherwise mostly be tried where it changes nothing, and lose to chance. Then all are tried
-on the same: where the parent fails, and where it does not, in turn. Ranked by gain over the parent.
+on the same: where the parent fails, and where it does not, in turn. Ranked by gain over the parent; what share of the
+samples wrote a text counts as a task more, since each sample was shown tasks of its own.
 """
 
 from __future__ import annotations
@@ -19,15 +20,27 @@ from scrutable.core.stats import complete
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.sentences import length
 
+_AGREED = 0.25
+"""A text that so many of the samples wrote is tested also where its screening shows no difference to the parent."""
+
 
 class Screening:
-    """One proposal's screening. each: tasks of a stage; known: of some children, a sum of differences over so many tasks."""
+    """One proposal's screening. each: tasks of a stage; known: of some children, a sum of differences over so many tasks.
+
+    spread: the largest difference expected on one task.
+    """
 
     def __init__(
-        self, ledger: Ledger, parent: str, shown: Sequence[Keyed], each: int, known: Mapping[str, tuple[float, float]]
+        self,
+        ledger: Ledger,
+        parent: str,
+        shown: Sequence[Keyed],
+        each: int,
+        known: Mapping[str, tuple[float, float]],
+        spread: float,
     ) -> None:
         self._ledger, self._parent, self._each, self._known = ledger, parent, each, known
-        self._shown = dict(shown)
+        self._spread = spread
         scored = [(ledger.value(parent, pair[0]), pair) for pair in shown]
         ranked = sorted(
             ((score, at, pair) for at, (score, pair) in enumerate(scored) if score is not None), key=_first_two
@@ -36,6 +49,7 @@ class Screening:
         half = (len(ranked) + 1) // 2
         low, high = self._worst[:half], self._worst[half:][::-1]
         self._common = [one for row in zip_longest(low, high) for one in row if one is not None]
+        self._shares: dict[str, float] = {}
         self._grounds: dict[str, tuple[Keyed, ...]] = {}
         self._tried: dict[str, list[Keyed]] = {}
 
@@ -44,8 +58,12 @@ class Screening:
         """How many stages there are at most."""
         return math.ceil(len(self._common) / self._each)
 
-    def ground(self, key: str, tasks: Sequence[str]) -> None:
-        """Say on which of the shown tasks a child's evidence is; of several that say so, the first counts."""
+    def ground(self, key: str, tasks: Sequence[str], share: float) -> None:
+        """Say on which of the shown tasks a child's evidence is (of several that say so, the first counts), and who wrote it.
+
+        share: of the samples, added to what was said before.
+        """
+        self._shares[key] = self._shares.get(key, 0.0) + share
         own = [pair for pair in self._worst if pair[0] in set(tasks)][: self._each]
         if own:
             self._grounds.setdefault(key, tuple(own))
@@ -59,12 +77,17 @@ class Screening:
         return tasks
 
     def ahead(self, one: Candidate) -> bool:
-        """Whether a child did better than its parent where it was screened: who did not is no use testing."""
+        """Whether a child is worth testing: it did better than its parent, or as well and several samples wrote it."""
         child, parent = self._pair(one)
-        return bool(child.sum() > parent.sum())
+        gain = float(child.sum() - parent.sum())
+        return gain > 0 or (gain == 0 and self.agreed(one.key))
+
+    def agreed(self, key: str) -> bool:
+        """Whether several samples wrote a child."""
+        return self._shares.get(key, 0.0) >= _AGREED
 
     def ranked(self, field: Sequence[Candidate]) -> list[Candidate]:
-        """Return children, best first by their gain over the parent, with what was known of them; of equals the shorter."""
+        """Return children, best first by their gain over the parent, with what was known of them and who wrote them."""
 
         def rank(at: int) -> tuple[float, int, int, int]:
             one = field[at]
@@ -72,7 +95,8 @@ class Screening:
             own = self._ledger.column(one.key, tasks)
             scored = sum(value is not None for value in own)
             total, count = self._known.get(one.key, (0.0, 0.0))
-            gain = (self._gain(own, tasks) + total) / (len(tasks) + count) if scored else -math.inf
+            total += self._spread * self._shares.get(one.key, 0.0)
+            gain = (self._gain(own, tasks) + total) / (len(tasks) + count + 1) if scored else -math.inf
             return -round(gain, 9), -scored, length(one.texts), at
 
         return [field[at] for at in sorted(range(len(field)), key=rank)]

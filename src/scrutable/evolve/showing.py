@@ -1,7 +1,7 @@
 """Showing: which answers a writer is handed, and how.
 
 The parent's answers, more than half of them bad ones, so that it can tell when something is wanted. Beside them other
-candidates' answers to the same tasks: a writer that compares has one beside the parent's, the one whose score differs most;
+candidates' answers: a writer that compares has one beside the parent's, to the same task, the one whose score differs most;
 one that does not is shown them as tasks of their own.
 """
 
@@ -33,22 +33,21 @@ class Handed:
 
 def handed(
     own: Sequence[tuple[Task, Rollout]],
-    others: Sequence[Rollout],
+    others: Sequence[tuple[Task, Rollout]],
     show: Show,
     count: int,
     draws: Random,
     *,
     beside: bool,
 ) -> Handed:
-    """Return at most `count` items of the parent's answers and others' to the same tasks. beside: the writer compares."""
-    tasks = {rollout.task: task for task, rollout in own}
+    """Return at most `count` items of the parent's answers and others'. beside: the writer compares, on the same tasks."""
     chosen = pick(own, count, draws)
-    scored = [one for one in others if one.score.value is not None]
+    scored = [pair for pair in others if pair[1].score.value is not None]
     if beside:
-        items, used = _beside(chosen, scored, show)
+        items, used = _beside(chosen, [one for _, one in scored], show)
     else:
-        used = scored[: max(0, count - len(chosen))]
-        items = [show(*pair) for pair in [*chosen, *((tasks[one.task], one) for one in used)]]
+        further = scored[: max(0, count - len(chosen))]
+        items, used = [show(*pair) for pair in [*chosen, *further]], [one for _, one in further]
     seen = [(one.candidate, one.task) for one in [*(rollout for _, rollout in chosen), *used]]
     return Handed(tuple(items), tuple(seen))
 

@@ -34,17 +34,30 @@ _ENOUGH = 16  # tasks from which on a plain mean may reach the target
 class State:
     """Accepted candidates, the front, texts that need not be tried again, and the commits that made them so.
 
-    explore: tasks that a writer is shown; contrasts: others' answers to them that it may be shown too; apart: the tasks are
-    drawn anew each time, from those outside the pool (as the reference does).
+    explore: tasks that a writer is shown; contrasts: others' answers that it may be shown too; beside: these are to the same
+    tasks, since the writer compares; apart: the tasks are drawn anew each time, from those outside the pool (as the
+    reference does).
     """
 
-    def __init__(self, ledger: Ledger, parts: Parts, explore: int, contrasts: int = 0, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        parts: Parts,
+        explore: int,
+        contrasts: int = 0,
+        *,
+        beside: bool = False,
+        apart: bool = False,
+    ) -> None:
         self.run: Run = ledger.run
         self.ledger, self.parts = ledger, parts
         self.front = Front([key for key, _ in parts.pool])
         self.accepted: dict[str, Candidate] = {}
         self.commits = 0
-        self._explore, self._contrasts, self._apart = explore, contrasts, apart
+        self._explore, self._contrasts, self._beside, self._apart = explore, contrasts, beside, apart
+        self._handed: dict[
+            int, set[tuple[str, str]]
+        ] = {}  # proposal under way -> (candidate, task) handed to its writer
         self._unseen: dict[str, dict[str, None]] = {}  # task -> whose answers to it no writer saw yet
         self._scores: dict[str, dict[str, float]] = {}
         self._screened: dict[str, dict[str, float]] = {}
@@ -53,7 +66,8 @@ class State:
         self._turns: dict[str, Counter[str]] = {}  # candidate -> how often each of its texts came up
         self.effects = Effects()
         self._tested: set[str] = set()
-        self._closed: dict[str, list[int]] = {}  # text -> after which commits it lost
+        self._lost: dict[str, list[int]] = {}  # text -> after which commits it lost a screening
+        self._closed: dict[str, int] = {}  # text -> after which commit it was decided
         self._pool = dict(parts.pool)
         self._range = (math.inf, -math.inf)
         self._tokens = 0
@@ -75,7 +89,8 @@ class State:
             self.notes = (
                 "the pool is small beside what a proposal shows: tasks that its writer saw tested what it wrote",
             )
-        seen = self.commits
+        seen, others = self.commits, self._others(parent, shown)
+        self._handed[number] = {(parent.key, key) for key in names} | {(name, key) for name, (key, _) in others}
         return Start(
             number=number,
             parent=parent,
@@ -84,9 +99,9 @@ class State:
             order=tuple(order),
             standard=standard,
             merges=joined(parent, module, self.accepted, self.front) if compose else (),
-            others=self._others(parent, shown),
+            others=others,
             ideas=self._ideas(parent, module) if compose else (),
-            closed=lambda key: self._is_closed(key, seen),
+            closed=lambda key, agreed: self._is_closed(key, seen, agreed=agreed),
         )
 
     def _module(self, parent: Candidate, number: int) -> str:
@@ -123,8 +138,9 @@ class State:
         first = waiting[: self._explore // 2]
         taken = {key for key, _ in first}
         rest = [pair for pair in known if pair[0] not in taken]
-        seen = self._seen.get(parent.key, {})
-        rest.sort(key=lambda pair: (seen.get(pair[0], 0), pair[0] not in have, rank[pair[0]]))
+        seen = Counter(self._seen.get(parent.key, {}))
+        seen.update(key for pairs in self._handed.values() for name, key in pairs if name == parent.key)
+        rest.sort(key=lambda pair: (seen[pair[0]], pair[0] not in have, rank[pair[0]]))
         return tuple([*first, *rest][: self._explore])
 
     def _ideas(self, parent: Candidate, module: str) -> tuple[Idea, ...]:
@@ -134,20 +150,35 @@ class State:
             Idea(one, *self.effects.carried(parent, one, module)) for one in made if one.key not in self._tested
         )
 
-    def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, str], ...]:
-        """Return whose answers to these tasks no writer saw yet, one of each task in turn: (candidate, task)."""
-        queues = [[(name, key) for name in self._unseen.get(key, ()) if name != parent.key] for key, _ in shown]
-        mixed = [pair for row in zip_longest(*queues) for pair in row if pair is not None]
-        return tuple(mixed[: self._contrasts])
+    def _others(self, parent: Candidate, shown: Sequence[Keyed]) -> tuple[tuple[str, Keyed], ...]:
+        """Return whose answers no writer saw or is handed now: (candidate, task), of each task in turn, the shown first."""
+        handed = set[tuple[str, str]]().union(*self._handed.values())
+        names = {key for key, _ in shown}
+        rest = [] if self._beside else [pair for pair in self._order(parent.key) if pair[0] not in names]
+        found = list[tuple[str, Keyed]]()
+        for tasks in (shown, rest):
+            queues = [
+                [
+                    (name, pair)
+                    for name in self._unseen.get(pair[0], ())
+                    if (name, pair[0]) not in handed and name != parent.key
+                ]
+                for pair in tasks
+            ]
+            found += [one for row in zip_longest(*queues) for one in row if one is not None]
+        return tuple(found[: self._contrasts])
 
-    def _is_closed(self, key: str, seen: int) -> bool:
-        return sum(at < seen for at in self._closed.get(key, ())) >= _LOST
+    def _is_closed(self, key: str, seen: int, *, agreed: bool) -> bool:
+        """Whether a text need not be tried again. agreed: several samples wrote it, so that lost screenings do not close it."""
+        lost = sum(at < seen for at in self._lost.get(key, ())) >= _LOST
+        return self._closed.get(key, seen) < seen or (lost and not agreed)
 
     # --------------------------------------------------------------------------------------------------------- commit
 
     def commit(self, outcome: Outcome) -> int:
         """Take in what a proposal came to; return how many rollouts it is charged (those that no earlier one was)."""
         start = outcome.start
+        self._handed.pop(start.number, None)
         charged = self._charge(outcome.cells)
         reflection = self.run.get(f"reflection/{start.number}")
         self._tokens += tokens_of(reflection.cost) if reflection else 0
@@ -193,7 +224,7 @@ class State:
             above = self.accepted[parent].texts if parent in self.accepted else one.texts
             self._turns[key] = Counter(name for name, text in one.texts.items() if text != above.get(name))
             if parent is None:
-                self._closed[key] = [-1] * _LOST
+                self._closed[key] = -1
             self.front.add(key, parent, self._scores.get(key, {}), length(one.texts))
             self._widen(key)
 
@@ -212,9 +243,11 @@ class State:
 
     def _judge(self, one: Judged, start: Start) -> None:
         key = one.candidate.key
-        self._closed.setdefault(key, []).extend([self.commits] * (_LOST if one.for_good else 1))
         if one.for_good:
             self._tested.add(key)
+            self._closed.setdefault(key, self.commits)
+        else:
+            self._lost.setdefault(key, []).append(self.commits)
         if one.accepted and key not in self.accepted:
             parent = start.parent.key if start.parent.key in self.front else None
             self.take_in(one.candidate, parent)
