@@ -47,9 +47,9 @@ def test_where_there_is_nothing_to_learn_the_start_stays() -> None:
 
 
 def test_an_end_for_want_of_rollouts_says_what_is_left_and_what_is_reserved() -> None:
-    stopped = ran(config=SMALL.model_copy(update={"budget": 300, "patience": 50})).stopped
+    stopped = ran(config=SMALL.model_copy(update={"budget": 200, "patience": 50})).stopped
     assert re.fullmatch(
-        r"the next \d+ rollouts do not fit: of 240, \d+ are spent \(60 more are reserved for the end\)", stopped
+        r"the next \d+ rollouts do not fit: of 160, \d+ are spent \(40 more are reserved for the end\)", stopped
     )
 
 

@@ -263,7 +263,7 @@ class Search:
         self.ledger.limits = Limits(self.config.budget, self.config.tokens, None, self.config.money)
         config = self.config
         standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or spread)
-        rule = Rule(standard, config.look, config.least)
+        rule = Rule(standard, config.look, config.least, self.state.effects.worth)
         ending = finish(self.ledger, self.starts[0], ranked[: config.finalists], self.parts, rule)
         result = EvolveResult(
             best=ending.best,

@@ -1,14 +1,16 @@
 """The end of a search: the best candidate is chosen, pruned to the sentences that help, and scored on fresh tasks.
 
-The search's own best is chosen unless another is shown to be better on the `choose` tasks; a sentence goes unless the text
-is shown to be worse without it. Both are decided by the search's own test, look by look, so what is clear costs little.
-The final score is on the `final` tasks, which decide nothing: it needs no correction for having been picked out of many.
+The search's own best is chosen unless another is shown to be better on the `choose` tasks. Then it is tried without each of its
+sentences, those first of which the search knows least good: one goes when it is shown to be worth less than the gain worth
+finding, and, where the tasks run out before anything is shown, when it seems to be worth less than half of that. Both are
+decided by the search's own test, look by look, so what is clear costs little. The final score is on the `final` tasks, which
+decide nothing: it needs no correction for having been picked out of many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import Field
@@ -19,9 +21,11 @@ from scrutable.core.sequential import Standard, Verdict, flip_test
 from scrutable.core.stats import Array, complete, score_interval
 from scrutable.evolve.ledger import Exhausted, Keyed, Ledger
 from scrutable.evolve.parts import Parts
-from scrutable.evolve.sentences import Removal, length, removals
+from scrutable.evolve.sentences import Removal, removals
 
 _MOST = 8  # tasks named with a sentence's worth
+_ERROR = 0.05  # of showing that a sentence helps which does not
+_GIVEN_UP = 0.1  # of giving a sentence up early that is worth as much as is worth finding
 _FEWEST = 4  # final tasks below which there is no score
 _FEW = 24  # with fewer tasks to choose on, those of the search decide too whether a sentence stays
 
@@ -49,11 +53,15 @@ class Ending:
 
 @dataclass(frozen=True)
 class Rule:
-    """How the end decides. least: a sentence stays only if it is worth more; look: tasks between two looks."""
+    """How the end decides. least: a sentence stays only if it is worth more; look: tasks between two looks.
+
+    worth: what the search knows a sentence of a module to be worth.
+    """
 
     standard: Standard
     look: int = 8
     least: float = 0.0
+    worth: Callable[[str, str], float] = field(default=lambda module, sentence: 0.0)
 
 
 def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: Parts, rule: Rule) -> Ending:
@@ -136,28 +144,33 @@ def _compared(
 
 
 def _strict(standard: Standard) -> Standard:
-    """Return the standard by which a sentence stays."""
-    return replace(standard, false_accept=min(0.05, standard.false_accept))
+    """Return the standard by which a sentence stays, or goes before the tasks run out."""
+    rates = {"false_accept": min(_ERROR, standard.false_accept), "false_reject": min(_GIVEN_UP, standard.false_reject)}
+    return replace(standard, **rates)
 
 
 def _pruned(
     ledger: Ledger, best: Candidate, tasks: Sequence[Keyed], rule: Rule, notes: list[str], kept: int
 ) -> Candidate:
-    """Remove sentence by sentence, the least useful first, until the text is shown to be worse without any that is left."""
-    while True:
-        idle = list[tuple[float, int, str, Candidate]]()
-        for removal in removals(best.texts):
-            shorter = _shorter(best, removal)
-            verdict, falls = _compared(ledger, best, shorter, tasks, rule, kept)
-            if verdict == "undecided":
-                notes.append("some sentences were not tried without: too few rollouts were left")
-                return best
-            if verdict == "not better":
-                fall = float(falls.mean()) if falls.size else 0.0
-                idle.append((fall, length(shorter.texts), shorter.key, shorter))
-        if not idle:
+    """Try the text without each sentence in turn, the least known good first; what does not help goes at once."""
+    enough = max(0.0, rule.standard.effect * rule.standard.bound / 2 - rule.least)  # `least` is off the falls already
+    for name, sentence in sorted(_named(best), key=lambda pair: rule.worth(*pair)):
+        at = next((at for at in removals(best.texts) if (at.module, at.sentence) == (name, sentence)), None)
+        if at is None:
+            continue
+        shorter = _shorter(best, at)
+        verdict, falls = _compared(ledger, best, shorter, tasks, rule, kept)
+        if verdict == "undecided":
+            notes.append("some sentences were not tried without: too few rollouts were left")
             return best
-        best = min(idle, key=lambda found: found[:3])[3]
+        if verdict == "not better" and not (falls.size and float(falls.mean()) > enough):
+            best = shorter
+    return best
+
+
+def _named(best: Candidate) -> list[tuple[str, str]]:
+    """Return the modules and sentences of a text."""
+    return [(at.module, at.sentence) for at in removals(best.texts)]
 
 
 def _worths(ledger: Ledger, best: Candidate, parts: Parts, notes: list[str]) -> list[Worth]:
