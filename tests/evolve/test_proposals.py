@@ -234,7 +234,7 @@ def test_the_most_promising_are_tried_where_there_is_no_room_for_all() -> None:
 
 def test_the_parent_closed_texts_and_repetitions_are_not_tried() -> None:
     with Run.temporary({"seed": 0}) as run:
-        outcome, _ = made(run, written("p .", "a .", "b ."), closed=lambda key: key == text("a .").key)
+        outcome, _ = made(run, written("p .", "a .", "b ."), closed=lambda key, agreed: key == text("a .").key)
         assert tried(outcome) == [("b .", "reflection")]
 
 

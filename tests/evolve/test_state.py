@@ -185,10 +185,25 @@ def test_a_text_is_tried_no_more_when_it_was_tested_or_lost_the_screening_twice(
         commit(where, begun(where, 1), lost, accepted=False, for_good=False)
         under_way = begun(where, 2)
         closed = under_way.closed
-        assert (closed(tested.key), closed(lost.key), closed(ROOT.key)) == (True, False, True)
+        assert [closed(one.key, False) for one in (tested, lost, ROOT)] == [True, False, True]
         commit(where, begun(where, 3), lost, accepted=False, for_good=False)
-        assert begun(where, 4).closed(lost.key)
-        assert not closed(lost.key)  # who began before does not hear of it: that would depend on the order of things
+        assert begun(where, 4).closed(lost.key, False)
+        assert not closed(
+            lost.key, False
+        )  # who began before does not hear of it: that would depend on the order of things
+
+
+def test_lost_screenings_do_not_close_what_several_samples_wrote_but_a_test_does() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        where = state(run)
+        tested, lost = text("tested .", ROOT), text("lost .", ROOT)
+        commit(where, begun(where, 0), tested, accepted=False)
+        for number in (1, 2, 3):
+            commit(where, begun(where, number), lost, accepted=False, for_good=False)
+        closed = begun(where, 4).closed
+        assert closed(lost.key, False)
+        assert not closed(lost.key, True)
+        assert closed(tested.key, True)
 
 
 def test_an_accepted_child_is_in_the_front_under_its_parent() -> None:
@@ -287,18 +302,50 @@ def test_what_cannot_be_scored_is_no_score() -> None:
         assert where.charged[0] == 6
 
 
-def test_others_answers_to_the_shown_tasks_are_offered_until_a_writer_saw_them() -> None:
+def told_of(where: State, start: Start, child: Candidate, tasks: Sequence[Keyed]) -> None:
+    """Commit that the child was tried on these tasks, and that the writer saw what its parent said."""
+    paid = (*cells(where, ROOT, start.shown), *cells(where, child, tasks))
+    where.commit(Outcome(start, (), paid, Proposal(), seen=tuple((ROOT.key, key) for key, _ in start.shown)))
+
+
+def offered(start: Start) -> list[tuple[str, str]]:
+    return [(name, key) for name, (key, _) in start.others]
+
+
+def test_others_answers_are_offered_until_a_writer_saw_them_those_to_the_shown_tasks_first() -> None:
     with Run.temporary({"seed": 1}) as run:
         where = state(run, first=12)
         where._contrasts = 3
-        start = begun(where, 0)
-        child, keys = text("c .", ROOT), [key for key, _ in start.shown]
-        told = (*cells(where, ROOT, start.shown), *cells(where, child, start.shown))
-        where.commit(Outcome(start, (), told, Proposal(), seen=tuple((ROOT.key, key) for key in keys)))
+        child, start = text("c .", ROOT), begun(where, 0)
+        told_of(where, start, child, POOL[:20])
         again = begun(where, 1)
-        offered = [pair for pair in again.others if pair[0] == child.key]
-        assert len(offered) <= 3
-        assert {key for _, key in offered} <= {key for key, _ in again.shown}
-        later = Outcome(again, (), (), Proposal(), seen=again.others)
-        where.commit(later)
-        assert not set(begun(where, 2).others) & set(again.others)
+        assert {name for name, _ in offered(again)} == {child.key}
+        shown = {key for key, _ in again.shown}
+        known = [key for key, _ in POOL[:20] if key in shown]
+        first = [key for _, key in offered(again)][: len(known)]
+        assert len(first) == min(3, len(known)) > 0
+        assert set(first) <= set(known)
+        where.commit(Outcome(again, (), (), Proposal(), seen=tuple(offered(again))))
+        assert not set(offered(begun(where, 2))) & set(offered(again))
+
+
+def test_who_compares_is_offered_answers_to_the_shown_tasks_alone() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        where = state(run, first=12)
+        where._contrasts, where._beside = 30, True
+        told_of(where, begun(where, 0), text("c .", ROOT), POOL)
+        again = begun(where, 1)
+        assert {key for _, key in offered(again)} == {key for key, _ in again.shown}
+
+
+def test_proposals_under_way_are_handed_different_answers() -> None:
+    with Run.temporary({"seed": 1}) as run:
+        where = state(run, first=12)
+        where._contrasts = 8
+        told_of(where, begun(where, 0), text("c .", ROOT), POOL)
+        two = begun(where, 1), begun(where, 2)
+        assert offered(two[0])
+        assert offered(two[1])
+        assert not set(offered(two[0])) & set(offered(two[1]))
+        where.commit(Outcome(two[0], (), (), Proposal()))  # its writer showed nothing of it: offered again
+        assert set(offered(two[0])) & set(offered(begun(where, 3)))

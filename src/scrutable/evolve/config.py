@@ -52,7 +52,7 @@ class EvolveConfig(Config):
     contrasts: int = Field(
         default=28, ge=0, description="other candidates' answers to those tasks that a proposal may show beside them"
     )
-    width: int = Field(default=8, ge=1, description="most children that a proposal screens")
+    width: int = Field(default=6, ge=1, description="most children that a proposal screens")
     screen: int = Field(default=2, ge=1, description="shown tasks that children are screened on at a time")
     look: int = Field(default=4, ge=1, description="tasks between two looks of the test")
     tested: int = Field(default=1, ge=1, description="children of a proposal that are tested, the best of the screened")

@@ -25,7 +25,7 @@ from scrutable.core.stats import complete
 from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
 from scrutable.evolve.reflection import Item, Proposal
 from scrutable.evolve.screening import Screening
-from scrutable.evolve.sentences import added, sentences, without
+from scrutable.evolve.sentences import added, exchanged, sentences, without
 from scrutable.evolve.showing import Handed, Show, handed
 
 
@@ -81,7 +81,7 @@ class Start:
 
     shown: tasks whose answers the writer sees; order: the tasks of the test, in their order; merges, ideas: children to be
     tried that need no writing; closed: whether a text need not be tried again, given whether several samples wrote it;
-    others: (candidate, task) of further answers, known before.
+    others: (candidate, task) of further answers, known before; tally: how many samples wrote each sentence, before.
     """
 
     number: int
@@ -94,6 +94,7 @@ class Start:
     closed: Callable[[str, bool], bool] = field(default=lambda key, agreed: False)
     others: tuple[tuple[str, Keyed], ...] = ()
     ideas: tuple[Idea, ...] = ()
+    tally: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -191,17 +192,9 @@ class Propose:
 
     def _children(self, screening: Screening) -> list[Candidate]:
         """Return the children worth trying, most promising first, each text once."""
-        start, written, alone = self.start, list[Candidate](), Counter[str]()
-        parent, module = start.parent, start.module
-        for text, votes in zip(self.proposal.texts, self.proposal.votes, strict=True):
-            written.append(_child(parent, module, text, "reflection"))
-            if self.plan.compose:
-                for sentence in sentences(text):
-                    alone[sentence] += votes
-        joined = [
-            _child(parent, module, added(parent.texts[module], [sentence]), "sentence")
-            for sentence, _ in alone.most_common()
-        ]
+        start, parent, module = self.start, self.start.parent, self.start.module
+        written = [_child(parent, module, text, "reflection") for text in self.proposal.texts]
+        joined = [self._joined(sentence) for sentence in self._alone()]
         dropped = [_child(parent, module, rest, "removal") for rest in self._shorter()]
         mixed = chain(start.merges, *zip_longest(written, joined, dropped))
         found = {one.candidate.key: one.candidate for one in start.ideas}
@@ -211,6 +204,24 @@ class Propose:
                 if key != parent.key and not start.closed(key, screening.agreed(key)):
                     found.setdefault(key, one)
         return list(found.values())
+
+    def _alone(self) -> list[str]:
+        """Return the sentences that were written, now or before, those first that most samples wrote."""
+        if not self.plan.compose:
+            return []
+        tally = Counter(self.start.tally)
+        for text, votes in zip(self.proposal.texts, self.proposal.votes, strict=True):
+            for sentence in dict.fromkeys(sentences(text)):
+                tally[sentence] += votes
+        return [sentence for sentence, _ in tally.most_common()]
+
+    def _joined(self, sentence: str) -> Candidate:
+        """Return the parent with a sentence more, or with it in the place of one that begins alike."""
+        parent, module = self.start.parent, self.start.module
+        other = exchanged(parent.texts[module], sentence)
+        if other is None:
+            return _child(parent, module, added(parent.texts[module], [sentence]), "sentence")
+        return _child(parent, module, other, "exchange")
 
     def _shorter(self) -> list[str]:
         """Return the parent's text without each of its sentences, in drawn order: some came in with something good."""
@@ -233,9 +244,9 @@ class Propose:
         grounds = written.grounds or ((),) * len(written.texts)
         for text, votes, places in zip(written.texts, written.votes, grounds, strict=True):
             tasks = [handed.seen[place][1] for place in places]
-            alone = [added(start.parent.texts[start.module], [one]) for one in sentences(text)]
-            for one in dict.fromkeys((text, *alone)):
-                found.ground(_child(start.parent, start.module, one, "").key, tasks, votes / sum(written.votes))
+            children = [_child(start.parent, start.module, text, ""), *map(self._joined, sentences(text))]
+            for key in dict.fromkeys(child.key for child in children):
+                found.ground(key, tasks, votes, sum(written.votes))
         return found
 
     def _ask(self, candidates: Sequence[Candidate], tasks: Sequence[Keyed]) -> Ask:

@@ -105,14 +105,14 @@ def hands_of(items: Sequence[Item], count: int, hands: int, draws: Random) -> li
     places.sort(key=lambda place: scores[place])
     bad = max(1, 2 * count // 5)
     good = count - bad
-    worse = [place for place in places[: len(items) // 2] if scores[place] < max(scores)]
+    worse = [place for place in places[: min(len(items) // 2, len(items) - good)] if scores[place] < max(scores)]
     lows = _Deck(worse if len(worse) >= bad else places[:bad], draws)
     highs = _Deck([place for place in places if place not in worse], draws)
     dealt = []
     for _ in range(hands):
         worst = lows.deal(bad, ())
         best = highs.deal(good, worst)
-        if good and all(scores[place] == min(scores) for place in (*worst, *best)):
+        if good and len(set(scores)) > 1 and all(scores[place] == min(scores) for place in (*worst, *best)):
             best[0] = places[-1]
         chosen = [*worst, *best]
         draws.shuffle(chosen)
@@ -127,15 +127,14 @@ class _Deck:
         self._places, self._draws, self._left = places, draws, list[int]()
 
     def deal(self, count: int, held: Sequence[int]) -> list[int]:
-        """Return `count` places that are not held."""
-        dealt, back = list[int](), list[int]()
-        while len(dealt) < count:
+        """Return `count` places that are not held; those passed over come first in the next deal."""
+        dealt, passed = list[int](), list[int]()
+        usable = len(set(self._places).difference(held))
+        while len(dealt) < min(count, usable):
             if not self._left:
-                self._left = [place for place in self._places if place not in dealt and place not in held]
+                self._left = list(self._places)
                 self._draws.shuffle(self._left)
-                if not self._left:
-                    break
             place = self._left.pop()
-            (back if place in held else dealt).append(place)
-        self._left += back
+            (passed if place in held or place in dealt else dealt).append(place)
+        self._left += passed
         return dealt

@@ -20,8 +20,8 @@ from scrutable.core.stats import complete
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.sentences import length
 
-_AGREED = 0.25
-"""A text that so many of the samples wrote is tested also where its screening shows no difference to the parent."""
+_AGREED = 2
+"""A text that so many samples wrote is tested also where its screening shows no difference to the parent."""
 
 
 class Screening:
@@ -45,11 +45,12 @@ class Screening:
         ranked = sorted(
             ((score, at, pair) for at, (score, pair) in enumerate(scored) if score is not None), key=_first_two
         )
+        self._known_scores = [score for score, _, _ in ranked]
         self._worst = [pair for _, _, pair in ranked]
         half = (len(ranked) + 1) // 2
         low, high = self._worst[:half], self._worst[half:][::-1]
         self._common = [one for row in zip_longest(low, high) for one in row if one is not None]
-        self._shares: dict[str, float] = {}
+        self._votes: dict[str, tuple[int, float]] = {}  # number and share of the samples
         self._grounds: dict[str, tuple[Keyed, ...]] = {}
         self._tried: dict[str, list[Keyed]] = {}
 
@@ -58,12 +59,13 @@ class Screening:
         """How many stages there are at most."""
         return math.ceil(len(self._common) / self._each)
 
-    def ground(self, key: str, tasks: Sequence[str], share: float) -> None:
-        """Say on which of the shown tasks a child's evidence is (of several that say so, the first counts), and who wrote it.
+    def ground(self, key: str, tasks: Sequence[str], votes: int, of: int) -> None:
+        """Say that so many of the samples wrote a child, on the evidence of these tasks.
 
-        share: of the samples, added to what was said before.
+        Said again, the votes add up, and the first evidence among the shown tasks counts.
         """
-        self._shares[key] = self._shares.get(key, 0.0) + share
+        number, share = self._votes.get(key, (0, 0.0))
+        self._votes[key] = number + votes, share + votes / of
         own = [pair for pair in self._worst if pair[0] in set(tasks)][: self._each]
         if own:
             self._grounds.setdefault(key, tuple(own))
@@ -84,32 +86,31 @@ class Screening:
 
     def agreed(self, key: str) -> bool:
         """Whether several samples wrote a child."""
-        return self._shares.get(key, 0.0) >= _AGREED
+        return self._votes.get(key, (0, 0.0))[0] >= _AGREED
 
     def ranked(self, field: Sequence[Candidate]) -> list[Candidate]:
-        """Return children, best first by their gain over the parent, with what was known of them and who wrote them."""
+        """Return children, best first by their gain over the parent, with what was known of them and who wrote them.
+
+        What could not be scored counts as the lowest score seen in this screening.
+        """
+        columns = {one.key: self._ledger.column(one.key, self._tried.get(one.key, ())) for one in field}
+        scores = [value for column in columns.values() for value in column if value is not None]
+        lowest = min([*self._known_scores, *scores])
 
         def rank(at: int) -> tuple[float, int, int, int]:
             one = field[at]
-            tasks = self._tried.get(one.key, [])
-            own = self._ledger.column(one.key, tasks)
-            scored = sum(value is not None for value in own)
+            column = columns[one.key]
+            scored = sum(value is not None for value in column)
+            above = self._ledger.column(self._parent, self._tried.get(one.key, ()))
+            gain = sum(
+                (lowest if mine is None else mine) - (theirs or 0.0) for mine, theirs in zip(column, above, strict=True)
+            )
             total, count = self._known.get(one.key, (0.0, 0.0))
-            total += self._spread * self._shares.get(one.key, 0.0)
-            gain = (self._gain(own, tasks) + total) / (len(tasks) + count + 1) if scored else -math.inf
-            return -round(gain, 9), -scored, length(one.texts), at
+            total += self._spread * self._votes.get(one.key, (0, 0.0))[1]
+            mean = (gain + total) / (len(column) + count + 1) if scored else -math.inf
+            return -round(mean, 9), -scored, length(one.texts), at
 
         return [field[at] for at in sorted(range(len(field)), key=rank)]
-
-    def _gain(self, own: Sequence[float | None], tasks: Sequence[Keyed]) -> float:
-        """Return the sum of differences to the parent; what could not be scored counts as the lowest reward of all."""
-        lowest = min(self._ledger.rewards)
-        parent = self._ledger.column(self._parent, tasks)
-        return sum(
-            (lowest if mine is None else mine) - theirs
-            for mine, theirs in zip(own, parent, strict=True)
-            if theirs is not None
-        )
 
     def _pair(self, one: Candidate) -> tuple[np.ndarray, np.ndarray]:
         tasks = self._tried.get(one.key, [])

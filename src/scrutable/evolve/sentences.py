@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _PIECE = re.compile(r".+?(?:[.!?]+(?=\s|$)|(?=\n)|$)\s*", re.DOTALL)
+_ALIKE = 2  # words that two sentences begin with alike which may stand for one another
 
 Texts = Mapping[str, str]
 """Module name -> text."""
@@ -61,6 +62,21 @@ def added(text: str, new: Sequence[str]) -> str:
     fresh = [sentence for sentence in dict.fromkeys(new) if sentence not in have]
     joint = "\n" if "\n" in text.strip() else " "
     return joint.join([*([text.strip()] if text.strip() else []), *fresh])
+
+
+def exchanged(text: str, new: str) -> str | None:
+    """Return the text with `new` in the place of the first sentence that begins like it; None where there is none.
+
+    What begins with the same two words mostly says the same thing, under another condition: side by side the two would quarrel.
+    """
+    kept = pieces(text)
+    if new in (piece.strip() for piece in kept):
+        return None
+    for place, piece in enumerate(kept):
+        if len(new.split()) > _ALIKE and piece.split()[:_ALIKE] == new.split()[:_ALIKE]:
+            kept[place] = new + piece[len(piece.rstrip()) :]
+            return "".join(kept).strip()
+    return None
 
 
 @dataclass(frozen=True)

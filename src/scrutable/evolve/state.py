@@ -24,7 +24,7 @@ from scrutable.evolve.joins import joined
 from scrutable.evolve.ledger import Keyed, Ledger
 from scrutable.evolve.parts import Parts
 from scrutable.evolve.proposals import Idea, Judged, Outcome, Start
-from scrutable.evolve.sentences import length
+from scrutable.evolve.sentences import length, sentences
 
 _LOST = 2  # so often may a text lose a screening before it is tried no more
 _IDEAS = 3  # children of a proposal that come of what is known of sentences
@@ -64,6 +64,7 @@ class State:
         self._paid = Cells[int]()  # after how many commits it was charged
         self._seen: dict[str, dict[str, int]] = {}  # candidate -> task -> how often the writer saw it
         self._turns: dict[str, Counter[str]] = {}  # candidate -> how often each of its texts came up
+        self._tally: dict[str, Counter[str]] = {}  # module -> sentence -> how many samples wrote it
         self.effects = Effects()
         self._tested: set[str] = set()
         self._lost: dict[str, list[int]] = {}  # text -> after which commits it lost a screening
@@ -101,6 +102,7 @@ class State:
             merges=joined(parent, module, self.accepted, self.front) if compose else (),
             others=others,
             ideas=self._ideas(parent, module) if compose else (),
+            tally=dict(self._tally.get(module, ())),
             closed=lambda key, agreed: self._is_closed(key, seen, agreed=agreed),
         )
 
@@ -205,6 +207,9 @@ class State:
             self.front.score(name, self._scores[name])
             self._widen(name)
         self._turns[start.parent.key][start.module] += 1
+        tally = self._tally.setdefault(start.module, Counter())
+        for text, votes in zip(outcome.proposal.texts, outcome.proposal.votes, strict=True):
+            tally.update(dict.fromkeys(sentences(text), votes))
         for one in outcome.judged:
             self._note(one, outcome)
             self._judge(one, start)
