@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scrutable.core.records import Candidate
-from scrutable.evolve.sentences import added, sentences, without
+from scrutable.evolve.sentences import fitted, sentences, without
 
 _DRAWN = 4.0  # so many tasks without a difference are added to those seen
 _CARRIED = 0.5  # what was seen beside other parents, and on tasks chosen for telling, counts by half
@@ -52,7 +52,7 @@ class Effects:
         for name, sentence in self._seen:
             worth = self.worth(module, sentence)
             if name == module and sentence not in have and worth > 0:
-                found.append((-worth, added(text, [sentence]), "sentence"))
+                found.append((-worth, fitted(text, sentence), "sentence"))
         for place, sentence in enumerate(have):
             worth = self.worth(module, sentence)
             if worth < 0:

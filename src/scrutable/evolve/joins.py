@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from scrutable.core.records import Candidate
 from scrutable.evolve.front import Front
-from scrutable.evolve.sentences import added, sentences
+from scrutable.evolve.sentences import added, fitted, sentences
 
 _PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
 _BORROWED = 2  # children of a proposal that have a sentence of others on the front
@@ -49,7 +49,7 @@ def _borrowed(parent: Candidate, module: str, accepted: Accepted, front: Front) 
         if sentence not in sentences(text)
     )
     for sentence, _ in held.most_common(_BORROWED):
-        texts = {**parent.texts, module: added(text, [sentence])}
+        texts = {**parent.texts, module: fitted(text, sentence)}
         yield Candidate(texts=texts, parents=(parent.key,), origin="sentence")
 
 

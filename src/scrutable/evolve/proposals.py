@@ -25,7 +25,7 @@ from scrutable.core.stats import complete
 from scrutable.evolve.ledger import Cell, CellKey, Keyed, Ledger
 from scrutable.evolve.reflection import Item, Proposal
 from scrutable.evolve.screening import Screening
-from scrutable.evolve.sentences import added, exchanged, sentences, without
+from scrutable.evolve.sentences import fitted, sentences, without
 from scrutable.evolve.showing import Handed, Show, handed
 
 
@@ -194,15 +194,17 @@ class Propose:
         """Return the children worth trying, most promising first, each text once."""
         start, parent, module = self.start, self.start.parent, self.start.module
         written = [_child(parent, module, text, "reflection") for text in self.proposal.texts]
-        joined = [self._joined(sentence) for sentence in self._alone()]
+        fit = self._fit(self._alone())
         dropped = [_child(parent, module, rest, "removal") for rest in self._shorter()]
-        mixed = chain(start.merges, *zip_longest(written, joined, dropped))
-        found = {one.candidate.key: one.candidate for one in start.ideas}
-        for one in mixed:
-            if one is not None and len(found) < self.plan.width:
-                key = one.key
-                if key != parent.key and not start.closed(key, screening.agreed(key)):
-                    found.setdefault(key, one)
+        known = zip_longest((one.candidate for one in start.ideas), start.merges)
+        first = (fit, written) if parent.texts[module] else (written, fit)  # a text found stays, where there is one
+        found = dict[str, Candidate]()
+        for some, most in ((known, max(1, self.plan.width // 3)), (zip_longest(*first, dropped), self.plan.width)):
+            for one in chain.from_iterable(some):
+                if one is not None and len(found) < most:
+                    key = one.key
+                    if key != parent.key and not start.closed(key, screening.agreed(key)):
+                        found.setdefault(key, one)
         return list(found.values())
 
     def _alone(self) -> list[str]:
@@ -215,13 +217,10 @@ class Propose:
                 tally[sentence] += votes
         return [sentence for sentence, _ in tally.most_common()]
 
-    def _joined(self, sentence: str) -> Candidate:
-        """Return the parent with a sentence more, or with it in the place of one that begins alike."""
+    def _fit(self, found: Sequence[str]) -> list[Candidate]:
+        """Return the parent with each of these sentences."""
         parent, module = self.start.parent, self.start.module
-        other = exchanged(parent.texts[module], sentence)
-        if other is None:
-            return _child(parent, module, added(parent.texts[module], [sentence]), "sentence")
-        return _child(parent, module, other, "exchange")
+        return [_child(parent, module, fitted(parent.texts[module], one), "sentence") for one in found]
 
     def _shorter(self) -> list[str]:
         """Return the parent's text without each of its sentences, in drawn order: some came in with something good."""
@@ -244,7 +243,7 @@ class Propose:
         grounds = written.grounds or ((),) * len(written.texts)
         for text, votes, places in zip(written.texts, written.votes, grounds, strict=True):
             tasks = [handed.seen[place][1] for place in places]
-            children = [_child(start.parent, start.module, text, ""), *map(self._joined, sentences(text))]
+            children = [_child(start.parent, start.module, text, ""), *self._fit(sentences(text))]
             for key in dict.fromkeys(child.key for child in children):
                 found.ground(key, tasks, votes, sum(written.votes))
         return found

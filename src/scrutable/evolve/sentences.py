@@ -64,19 +64,18 @@ def added(text: str, new: Sequence[str]) -> str:
     return joint.join([*([text.strip()] if text.strip() else []), *fresh])
 
 
-def exchanged(text: str, new: str) -> str | None:
-    """Return the text with `new` in the place of the first sentence that begins like it; None where there is none.
+def fitted(text: str, new: str) -> str:
+    """Return the text with a sentence more, or with it in the place of the first that begins like it.
 
-    What begins with the same two words mostly says the same thing, under another condition: side by side the two would quarrel.
+    What begins with the same two words mostly says the same thing under another condition: side by side the two would quarrel.
     """
     kept = pieces(text)
-    if new in (piece.strip() for piece in kept):
-        return None
-    for place, piece in enumerate(kept):
-        if len(new.split()) > _ALIKE and piece.split()[:_ALIKE] == new.split()[:_ALIKE]:
-            kept[place] = new + piece[len(piece.rstrip()) :]
-            return "".join(kept).strip()
-    return None
+    if new not in (piece.strip() for piece in kept):
+        for place, piece in enumerate(kept):
+            if len(new.split()) > _ALIKE and piece.split()[:_ALIKE] == new.split()[:_ALIKE]:
+                kept[place] = new + piece[len(piece.rstrip()) :]
+                return "".join(kept).strip()
+    return added(text, [new])
 
 
 @dataclass(frozen=True)
