@@ -12,7 +12,7 @@ from scrutable.core.journal import Run
 from scrutable.core.records import Candidate, Rollout, Score, Task
 from scrutable.core.sequential import Standard
 from scrutable.evolve.ledger import Cell, Keyed, Ledger, Limits
-from scrutable.evolve.proposals import Ask, Outcome, Plan, Propose, Start, Write
+from scrutable.evolve.proposals import Ask, Idea, Outcome, Plan, Propose, Start, Write
 from scrutable.evolve.reflection import Proposal
 from scrutable.evolve.showing import pick, show_rollout
 
@@ -297,3 +297,23 @@ def test_a_task_is_shown_with_the_raters_words() -> None:
         assert len(asked[1].items) == 5
         assert {(item.answer, item.score, item.feedback) for item in asked[1].items} == {("a", 0.0, "f")}
         assert {item.prompt for item in asked[1].items} <= {task.prompt for _, task in SHOWN}
+
+
+def test_what_was_found_stays_where_there_is_something_and_known_children_take_a_third_at_most() -> None:
+    ideas = tuple(Idea(text(f"p . idea {i} ."), 1.0, 4.0) for i in range(5))
+    plan = replace(PLAN, width=6, compose=True)
+    with Run.temporary({"seed": 0}) as run:
+        outcome, asked = made(run, written("q . r .", "s ."), plan, ideas=ideas)
+        found = {one.candidate.text for one in outcome.judged}
+        assert sum("idea" in one for one in found) == 2
+        assert {"p . q .", "p . r ."} <= found
+        first = next(one for one in asked[2:] if isinstance(one, Ask))
+        order = list(dict.fromkeys(cell.candidate.text for cell in first.cells))
+        assert order.index("p . q .") < order.index("q . r .")
+
+
+def test_sentences_that_many_samples_wrote_before_are_tried_first() -> None:
+    plan = replace(PLAN, width=3, compose=True)
+    with Run.temporary({"seed": 0}) as run:
+        outcome, _ = made(run, written("q .", "r ."), plan, tally={"s .": 5, "q .": 1})
+        assert "p . s ." in {one.candidate.text for one in outcome.judged}

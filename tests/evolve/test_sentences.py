@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrutable.evolve.sentences import added, length, pieces, removals, sentences, without
+from scrutable.evolve.sentences import added, fitted, length, pieces, removals, sentences, without
 
 
 @given(st.text(alphabet="ab1 .!?\n-"))
@@ -43,3 +43,26 @@ def test_every_sentence_of_every_module_is_removed_once() -> None:
 
 def test_length_counts_words_of_all_modules() -> None:
     assert length({"x": "a b .", "y": ""}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "found"),
+    [
+        ("", "warn on sums .", "warn on sums ."),
+        ("be kind .", "warn on sums .", "be kind . warn on sums ."),
+        ("ask the user on sums . be kind .", "ask the user on birds .", "ask the user on birds . be kind ."),
+        ("be kind .\nask the user on sums .", "ask the other one .", "be kind .\nask the other one ."),
+        ("ask the user . ask the dog .", "ask the user .", "ask the user . ask the dog ."),
+        ("ask the .", "ask me .", "ask the . ask me ."),
+    ],
+)
+def test_a_sentence_takes_the_place_of_one_that_begins_alike(text: str, new: str, found: str) -> None:
+    assert fitted(text, new) == found
+
+
+@given(st.lists(st.sampled_from(["ask the user on sums .", "be kind .", "warn me at once ."]), unique=True))
+def test_what_is_fitted_in_is_there_and_nothing_else_is_lost(have: list[str]) -> None:
+    got = sentences(fitted(" ".join(have), "ask the user on birds ."))
+    assert "ask the user on birds ." in got
+    assert [one for one in have if not one.startswith("ask")] == [one for one in got if not one.startswith("ask")]
+    assert sum(one.startswith("ask") for one in got) == 1
