@@ -1,9 +1,9 @@
 """The end of a search: the best candidate is chosen, pruned to the sentences that help, and scored on fresh tasks.
 
-The search's own best is chosen unless another is shown to be better on the `choose` tasks. Then it is tried without each of its
-sentences, those first of which the search knows least good: one goes when it is shown to be worth less than the gain worth
-finding, and, where the tasks run out before anything is shown, when it seems to be worth less than half of that. Both are
-decided by the search's own test, look by look, so what is clear costs little. The final score is on the `final` tasks, which
+The search's own best is chosen unless another is better on the `choose` tasks. Then it is tried without each of its sentences,
+those first of which the search knows least good. Both are decided by the search's own test, look by look, so what is clear
+costs little; where the tasks run out before anything is shown, by whether a gain seems to be more than half of what is worth
+finding. The final score is on the `final` tasks, which
 decide nothing: it needs no correction for having been picked out of many.
 """
 
@@ -71,7 +71,7 @@ def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: 
     best = ranked[0]
     final = len(parts.final) * ledger.repeats
     try:
-        best = _chosen(ledger, ranked, parts.choose, rule, kept=2 * final)
+        best = _chosen(ledger, ranked, parts.choose, replace(rule, least=0.0), kept=2 * final)
         if best.key != base.key:
             tasks = [*parts.choose, *(parts.pool if len(parts.choose) < _FEW else ())]
             best = _pruned(ledger, best, tasks, replace(rule, standard=_strict(rule.standard)), notes, kept=2 * final)
@@ -107,15 +107,20 @@ def _score(ledger: Ledger, best: Candidate, base: Candidate, tasks: Sequence[Key
 
 
 def _chosen(ledger: Ledger, ranked: Sequence[Candidate], tasks: Sequence[Keyed], rule: Rule, kept: int) -> Candidate:
-    """Return the search's best, or who is shown to be better. kept: rollouts that the final score needs."""
+    """Return the search's best, or who is better. kept: rollouts that the final score needs."""
     best = ranked[0]
     for other in ranked[1:]:
         if ledger.left < kept + 4 * rule.look * ledger.repeats:
             break
-        verdict, _ = _compared(ledger, other, best, tasks, rule, kept)
-        if verdict == "better":
+        verdict, gains = _compared(ledger, other, best, tasks, rule, kept)
+        if verdict == "better" or (verdict == "not better" and gains.size and float(gains.mean()) > _enough(rule)):
             best = other
     return best
+
+
+def _enough(rule: Rule) -> float:
+    """Return the gain that decides where the tasks ran out: half of what is worth finding."""
+    return rule.standard.effect * rule.standard.bound / 2
 
 
 def _compared(
@@ -153,7 +158,7 @@ def _pruned(
     ledger: Ledger, best: Candidate, tasks: Sequence[Keyed], rule: Rule, notes: list[str], kept: int
 ) -> Candidate:
     """Try the text without each sentence in turn, the least known good first; what does not help goes at once."""
-    enough = max(0.0, rule.standard.effect * rule.standard.bound / 2 - rule.least)  # `least` is off the falls already
+    enough = max(0.0, _enough(rule) - rule.least)  # `least` is off the falls already
     for name, sentence in sorted(_named(best), key=lambda pair: rule.worth(*pair)):
         at = next((at for at in removals(best.texts) if (at.module, at.sentence) == (name, sentence)), None)
         if at is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from scrutable.core.records import Candidate
 from scrutable.evolve.front import Front
-from scrutable.evolve.sentences import added, fitted, sentences
+from scrutable.evolve.sentences import fitted, sentences
 
 _PARTED = 0.1  # share of the tasks that each of two candidates must hold alone before they are merged
 _BORROWED = 2  # children of a proposal that have a sentence of others on the front
@@ -54,24 +54,28 @@ def _borrowed(parent: Candidate, module: str, accepted: Accepted, front: Front) 
 
 
 def merged(one: Candidate, other: Candidate, accepted: Accepted) -> dict[str, str]:
-    """Return the first's texts with what helped the other: of a program whole texts, by common ancestor; else sentences."""
-    if len(one.texts) > 1:
-        above = _line(one, accepted)
-        base = next((accepted[key] for key in _line(other, accepted) if key in above), None)
-        if base is not None:
-            theirs = {name for name, text in other.texts.items() if text != base.texts[name]}
-            mine = {name for name, text in one.texts.items() if text != base.texts[name]}
-            if theirs - mine:
-                return {name: other.texts[name] if name in theirs - mine else t for name, t in one.texts.items()}
-    return {name: added(text, _helpful(other, name, accepted)) for name, text in one.texts.items()}
+    """Return the first's texts with what came into the other's line since the two parted.
+
+    Of a program these are whole texts, of those that the first has left as they were; of a single text, or where no module
+    is left, sentences.
+    """
+    above = _line(one, accepted)
+    base = next((accepted[key] for key in _line(other, accepted) if key in above), None)
+    if base is not None and len(one.texts) > 1:
+        theirs = {name for name, text in other.texts.items() if text != base.texts[name]}
+        mine = {name for name, text in one.texts.items() if text != base.texts[name]}
+        if theirs - mine:
+            return {name: other.texts[name] if name in theirs - mine else t for name, t in one.texts.items()}
+    return {name: _with(text, other, name, base) for name, text in one.texts.items()}
 
 
-def _helpful(candidate: Candidate, module: str, accepted: Accepted) -> list[str]:
-    """Return the sentences of a candidate's text that came into its line with a gain, or were there at the start."""
-    kept: list[str] = []
-    for key in reversed(_line(candidate, accepted)):
-        kept += [one for one in sentences(accepted[key].texts[module]) if one not in kept]
-    return [one for one in kept if one in sentences(candidate.texts[module])]
+def _with(text: str, other: Candidate, module: str, base: Candidate | None) -> str:
+    """Return a text with the sentences that another has and their common ancestor had not."""
+    had = [] if base is None else sentences(base.texts[module])
+    for sentence in sentences(other.texts[module]):
+        if sentence not in had:
+            text = fitted(text, sentence)
+    return text
 
 
 def _line(candidate: Candidate, accepted: Accepted) -> list[str]:

@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import zip_longest
 
 import numpy as np
 
@@ -196,11 +196,14 @@ class Propose:
         written = [_child(parent, module, text, "reflection") for text in self.proposal.texts]
         fit = self._fit(self._alone())
         dropped = [_child(parent, module, rest, "removal") for rest in self._shorter()]
-        known = zip_longest((one.candidate for one in start.ideas), start.merges)
-        first = (fit, written) if parent.texts[module] else (written, fit)  # a text found stays, where there is one
+        known = [one for pair in zip_longest((one.candidate for one in start.ideas), start.merges) for one in pair]
+        if parent.texts[module]:  # where a text was found it stays, mostly
+            further = [*fit[:1], *written[:1], *dropped[:1], *fit[1:], *written[1:]]
+        else:
+            further = [one for pair in zip_longest(written, fit) for one in pair]
         found = dict[str, Candidate]()
-        for some, most in ((known, max(1, self.plan.width // 3)), (zip_longest(*first, dropped), self.plan.width)):
-            for one in chain.from_iterable(some):
+        for some, most in ((known, max(1, self.plan.width // 3)), (further, self.plan.width)):
+            for one in some:
                 if one is not None and len(found) < most:
                     key = one.key
                     if key != parent.key and not start.closed(key, screening.agreed(key)):
