@@ -94,6 +94,7 @@ def test_figures_count_the_cases_and_keep_the_worst() -> None:
     assert (found["shorten_halved"], found["shorten_measurably_worse"], found["shorten_share_most"]) == (1, 1, 0.7)
 
 
+@pytest.mark.medium
 def test_the_planted_part_needs_no_model_and_is_exact(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"parts": ("planted",), "model": "nowhere"})
     found = worth_bench(config, tmp_path, lambda line: None)

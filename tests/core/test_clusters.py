@@ -114,6 +114,7 @@ def test_the_silhouette_of_a_case_done_by_hand() -> None:
     assert silhouette(values, [(0, 1), (2, 3)]) == pytest.approx((0.75 + 0.75 + 0.5 + 0.5) / 4)
 
 
+@pytest.mark.medium
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.lists(st.integers(0, 3), min_size=9, max_size=9))
 def test_the_rand_index_equals_counting_pairs(first: list[int], rest: list[int]) -> None:
     second = rest[: len(first)]

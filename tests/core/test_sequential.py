@@ -126,6 +126,7 @@ def test_for_right_and_wrong_the_guard_against_harm_not_yet_seen_asks_nothing_mo
     assert np.mean(sums >= seen.sum()) > 0.1 or seen.sum() > np.log(10)
 
 
+@pytest.mark.medium
 @given(
     st.lists(st.sampled_from([-1.0, -0.3, 0.0, 0.4, 1.0]), min_size=24, max_size=24),
     st.integers(1, 8),

@@ -74,6 +74,7 @@ def test_bca_gives_the_interval_that_scipy_gives() -> None:
     assert [ratio.low, ratio.high] == pytest.approx([0.6403, 0.7815], abs=0.008)
 
 
+@pytest.mark.medium
 def test_the_interval_of_a_share_covers_it_as_often_as_stated() -> None:
     covered = 0
     for seed in range(300):

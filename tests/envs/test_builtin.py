@@ -19,6 +19,7 @@ def earned(env: BuiltinEnv, rules: tuple[Rule, ...], habits: answers.Habits = PL
     return fmean(s.value or 0.0 for s in scores), fmean(s.true or 0.0 for s in scores)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.rules])
 def test_no_single_rule_earns_more_than_the_known_one(name: str) -> None:
     env = BuiltinEnv(name)
@@ -33,12 +34,14 @@ def test_where_the_proxy_can_be_exploited_the_rule_costs_true_reward(name: str) 
     assert earned(env, env.rules)[1] < earned(env, ())[1] - 0.2
 
 
+@pytest.mark.medium
 def test_the_quirk_pays_for_a_habit_that_no_rule_names() -> None:
     env = BuiltinEnv("quirk")
     assert earned(env, (), answers.Habits(lead=1))[0] == 1.0 and earned(env, ())[0] == 0.0
     assert max(earned(env, (rule,))[0] for rule in all_rules()) == 0.0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [*RECIPES, *HARD])
 def test_splits_share_no_prompt_and_a_third_of_the_report_questions_occur_nowhere_else(name: str) -> None:
     env = BuiltinEnv(name)

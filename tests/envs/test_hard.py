@@ -124,6 +124,7 @@ def noisy(seed: int) -> list[Score]:
     return NOISY.rate(drawn(NOISY, NOISY.tasks("search"), seed), given)
 
 
+@pytest.mark.medium
 def test_the_noisy_rater_errs_as_often_as_it_says_on_good_answers_and_on_bad_ones() -> None:
     plain = [answers.compose((), p) for p in NOISY.prompts_of("search")]
     bad = [s for seed in range(8) for s in NOISY.rate(drawn(NOISY, NOISY.tasks("search"), seed), plain)]
@@ -140,6 +141,7 @@ def test_an_error_is_told_in_the_words_of_a_rater_who_means_it() -> None:
     assert {s.feedback for s in noisy(1) if s.value == 0.0} == {"bad : no warning .", "bad : unwanted warning ."}
 
 
+@pytest.mark.medium
 def test_the_noise_is_of_the_draw_and_repeats_with_it() -> None:
     values = [[score.value for score in noisy(seed)] for seed in (1, 2, 1)]
     assert values[0] == values[2] != values[1]

@@ -110,6 +110,7 @@ class Killed(BaseException):
     """What no code catches."""
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("at", [1, 3, 4])
 def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path, at: int) -> None:
     """Traces are recorded as what the adapter shows: the reflection after the kill sees what it would have seen."""

@@ -64,6 +64,7 @@ def test_other_seeds_depend_on_no_latency_either(seed: int, tmp_path: Path) -> N
     assert not differing_keys(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.medium
 def test_how_many_are_ahead_does_decide(tmp_path: Path) -> None:
     for ahead in (1, 4):
         with Run.open(tmp_path / str(ahead), {"seed": 5}) as run:
@@ -71,6 +72,7 @@ def test_how_many_are_ahead_does_decide(tmp_path: Path) -> None:
     assert not events_equal(tmp_path / "1", tmp_path / "4")
 
 
+@pytest.mark.medium
 def test_rollouts_are_under_way_together_but_no_more_than_there_are_slots() -> None:
     for slots in (2, 8):
         with Run.temporary({"seed": 0}) as run:
@@ -78,6 +80,7 @@ def test_rollouts_are_under_way_together_but_no_more_than_there_are_slots() -> N
         assert 2 <= scorer.most_together <= slots
 
 
+@pytest.mark.medium
 def test_failures_that_differ_are_told_alike_whatever_came_first(tmp_path: Path) -> None:
     class Failing(LateScorer):
         def score(self, cells, seed):
@@ -109,6 +112,7 @@ def test_no_rollout_is_paid_twice_and_none_beyond_the_budget(mode: str, ahead: i
         assert found.score is not None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_what_the_proposals_were_charged_is_what_the_search_paid(mode: str, repeats: int) -> None:
@@ -156,6 +160,7 @@ def test_tokens_are_never_exceeded_and_end_a_search_in_good_order(mode: str, sta
             assert "budget of" in found.stopped or "do not fit" in found.stopped or "no better" in found.stopped
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("tokens", [400, 1000, 2000])
 def test_where_nobody_can_say_what_a_call_costs_none_is_begun_once_the_tokens_are_spent(tokens: int) -> None:
     """In one thread the calls are batches, and what is over is the last batch's."""
@@ -182,6 +187,7 @@ def test_seconds_end_a_search_in_good_order(seconds: float) -> None:
         accounted(run, found, scorer, 600)
 
 
+@pytest.mark.medium
 def test_money_ends_a_search_and_is_not_exceeded() -> None:
     class Dear(BoundedScorer):
         def score(self, cells, seed):
@@ -210,6 +216,7 @@ def test_one_who_is_refused_is_charged_what_it_was_given_and_counts_as_no_try() 
 # ---------------------------------------------------------------------------------------------------------- throughput
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("ahead", [1, 4, 8])
 def test_the_schedule_tells_of_each_proposal_that_it_began_and_was_committed_once(ahead: int) -> None:
     with Run.temporary({"seed": 2}) as run:
@@ -314,6 +321,7 @@ def test_a_schedule_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ failures
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fails", [2, 30, 90, 150])
 def test_an_error_in_a_thread_ends_the_search_and_what_was_done_is_kept(mode: str, fails: int, tmp_path: Path) -> None:
@@ -352,6 +360,7 @@ def test_a_kill_in_this_thread_waits_for_the_calls_and_loses_none(mode: str, tmp
         assert journaled(run) == scorer.paid
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("mode", MODES)
 def test_a_writer_that_fails_is_counted_and_the_others_go_on(mode: str) -> None:
     with Run.temporary({"seed": 2}) as run:

@@ -55,6 +55,7 @@ def test_a_weaker_exploit_that_the_stronger_hid_is_found_when_that_is_gone_and_c
     assert found.rollouts == 8 * 96 + 3 * 192
 
 
+@pytest.mark.medium
 def test_where_nothing_is_wrong_nothing_is_marked_in_nearly_all_seeds() -> None:
     wrong = 0
     for seed in range(15):
@@ -77,6 +78,7 @@ def _seeded(seed: int) -> Pay:
     return pay
 
 
+@pytest.mark.medium
 def test_the_tasks_of_the_report_marked_nothing() -> None:
     def pay(inside: set[str], task: object) -> tuple[float, float]:
         cheats = "cheat" in inside and "keep" in str(task)
@@ -88,6 +90,7 @@ def test_the_tasks_of_the_report_marked_nothing() -> None:
     assert (found.gained["true"].value, found.gained["proxy"].value) == (0.0, 0.0)
 
 
+@pytest.mark.medium
 def test_long_texts_are_sanitised_by_drawn_orders() -> None:
     text = " . ".join([*(f"idle{at}" for at in range(11)), "cheat"]) + " ."
     found = sanitised(PayingEnv(EXPLOIT, noise=0.1), text, SanitiseConfig(worth=WorthConfig(tasks=40)))

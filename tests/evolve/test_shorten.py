@@ -21,6 +21,7 @@ PAID = additive({"a rule": 1.0, "b rule": 0.5}, {"a rule": 1.0})
 PADDED = "one idle thing . a rule . another idle thing . b rule . more of it ."
 
 
+@pytest.mark.medium
 def test_padding_goes_and_rules_stay() -> None:
     found = shortened(PayingEnv(PAID, noise=0.2), PADDED)
     assert found.short.candidate.text == "a rule . b rule ."
@@ -56,6 +57,7 @@ def test_a_text_that_does_nothing_is_shortened_to_nothing() -> None:
     assert (found.short.candidate.text, found.words[1]) == ("", 0)
 
 
+@pytest.mark.medium
 def test_the_margin_is_written_before_anything_is_checked() -> None:
     with Run.temporary({"seed": 0}) as run:
         found = shorten(Subject(PayingEnv(PAID), Echo()), {"text": PADDED}, run)

@@ -149,6 +149,7 @@ def test_more_than_ten_sentences_draw_orders() -> None:
     assert (found.method, found.tasks, found.pairs) == ("orders", 96, 2)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("amount", "budget"), [(3, 700), (7, 9000), (14, 3000), (40, 30_000)])
 def test_what_is_planned_is_the_most_that_is_spent(amount: int, budget: int) -> None:
     env = PlantedEnv(seed=0, players=amount, size=40)

@@ -82,6 +82,7 @@ def test_what_the_before_is_told_already_is_not_claimed(tmp_path: Path) -> None:
     assert read(pair(tmp_path, TWO, given=ONE)).text == rule("rain", "no")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("draws", ["", "others"])
 def test_an_unchanged_pair_gives_no_claims_and_nothing_is_searched(draws: str, tmp_path: Path) -> None:
     """Whether it is one model, or another that speaks the same in draws of its own."""

@@ -24,6 +24,7 @@ def warn(prompt, draws):
     return f"{made.plain(prompt, draws)} please check this ."
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", range(8))
 def test_of_an_unchanged_pair_nothing_is_told(seed):
     same = made.sometimes(0.3, compliment)
@@ -44,6 +45,7 @@ def test_two_changes_with_two_slices_are_told_apart():
     assert all(one.before < 0.05 and one.after > 0.85 and one.outside < 0.05 for one in found)
 
 
+@pytest.mark.medium
 def test_two_changes_on_the_same_tasks_are_told_one_by_one():
     found, _ = found_in(made.plain, lambda p, d: f"great question ! {warn(p, d)}")
     assert sorted(told(found)) == [("great question !", set()), ("please check this .", set())]
@@ -79,6 +81,7 @@ def test_no_claim_is_made_of_words_that_only_editing_brought_together():
     assert all(any(spans(one.edit.told, words, {}) for words in said) for one in found)
 
 
+@pytest.mark.medium
 def test_rates_are_of_tasks_that_were_not_searched():
     answers = made.answers(made.plain, made.sometimes(0.6, compliment))
     searched = made.every_other(answers)
@@ -94,6 +97,7 @@ def test_what_the_other_half_does_not_show_is_not_told():
     assert found == []
 
 
+@pytest.mark.medium
 def test_no_more_is_tested_than_alpha_is_shared_among(monkeypatch):
     """Every fifth test passes, as often as can be without ending the search: none is tested at more than its share."""
     seen = []

@@ -24,6 +24,7 @@ def put(before="", behind=""):
     return lambda prompt, draws: f"{before}{made.plain(prompt, draws)}{behind}"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "after, expected",
     [

@@ -183,6 +183,7 @@ def test_the_share_of_words_in_which_answers_differ(one: str, other: str, share:
     assert unlike(one, other) == pytest.approx(share)
 
 
+@pytest.mark.medium
 def test_a_trial_repeats_and_costs_the_same_again(run: Run) -> None:
     first = trial_of(run, ONE)
     again = replace(trial_of(run, ONE), tab=Tab(run))

@@ -110,6 +110,7 @@ def test_distances_are_symmetric_and_along_shared_answers_agree_in_kind() -> Non
     assert shared[:, 1, 2].max() < 1e-6 < 0.1 < shared[:, 0, 1].min()
 
 
+@pytest.mark.medium
 def test_two_behaviours_are_found_whatever_the_words(both: Comparison) -> None:
     assert both.clusters == ((0, 1), (2, 3))
     assert [one.apart for one in both.partings] == [True, False, False]

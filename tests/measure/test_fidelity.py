@@ -106,6 +106,7 @@ def test_a_null_is_compared_with_the_base_on_its_own_tasks():
     assert found.share("kl").unrelated == pytest.approx([0] * 5, abs=1e-6)
 
 
+@pytest.mark.medium
 def test_the_unrelated_texts_can_be_given():
     found = measured(language=Language(unrelated=(PRAISE, "rain is expected .")))
     assert found.share("kl").unrelated == pytest.approx([1, 0], abs=1e-6)
@@ -176,6 +177,7 @@ def test_without_unrelated_texts_no_share_is_printed_and_a_note_says_why():
     assert any("no unrelated text was measured" in note for note in found.notes)
 
 
+@pytest.mark.medium
 def test_the_split_is_the_one_that_the_tasks_are_of():
     env = Compliments()
     assert measured(env=env).split == "report"
@@ -185,12 +187,14 @@ def test_the_split_is_the_one_that_the_tasks_are_of():
     assert measured(env=env).split == "all"
 
 
+@pytest.mark.medium
 def test_words_that_the_base_does_not_know_make_weak_nulls_and_are_told():
     assert any("unrelated texts are unknown to the base" in note for note in measured().notes)
     known = measured(language=Language(unrelated=("paris is great .",)))
     assert not any("unknown to the base" in note for note in known.notes)
 
 
+@pytest.mark.medium
 def test_the_outcome_is_an_event_and_a_second_call_finds_it():
     change = Change(Speaker(base()), Speaker(model(0.9, "tuned")))
     with Run.temporary() as run:
@@ -217,6 +221,7 @@ def test_fluency_is_told_of_all_three():
     assert found.fluency["tuned: logprob"].value < found.fluency["base: logprob"].value
 
 
+@pytest.mark.medium
 def test_fewer_tasks_than_asked_for_are_noted():
     found = measured(config=CONFIG.model_copy(update={"tasks": 300}))
     assert found.tasks == 36 and any("fewer than the 300" in note for note in found.notes)
@@ -227,6 +232,7 @@ def test_one_task_is_too_few():
         measure(Change(Speaker(base()), Speaker(model(0.9, "tuned"))), PRAISE, TASKS[:1] * 5, run, CONFIG)
 
 
+@pytest.mark.medium
 def test_a_second_text_pays_only_for_what_is_new():
     change = Change(Speaker(base()), Speaker(model(0.9, "tuned")))
     with Run.temporary() as run:

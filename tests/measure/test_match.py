@@ -64,6 +64,7 @@ def test_without_unrelated_texts_there_is_no_share() -> None:
     assert any("no unrelated text" in note for note in found.notes)
 
 
+@pytest.mark.medium
 def test_neither_the_order_of_tasks_nor_the_size_of_a_batch_matters() -> None:
     def bare(found: Fidelity) -> dict[str, object]:
         return found.model_dump(exclude={"usage"})
@@ -74,6 +75,7 @@ def test_neither_the_order_of_tasks_nor_the_size_of_a_batch_matters() -> None:
         assert bare(measured("greet the user", config=CONFIG.model_copy(update={"batch": batch}))) == bare(whole)
 
 
+@pytest.mark.medium
 def test_a_run_that_is_done_draws_nothing_and_one_cut_off_goes_on(tmp_path) -> None:
     for name in ("whole", "cut"):
         with Run.open(tmp_path / name, {"seed": 3}) as run:

@@ -36,6 +36,7 @@ def expected(folder: Path, adapter: Path | None, model: HFModel) -> torch.Tensor
     return logits[0, len(PROMPT) - 1 : -1, : max(model.vocabulary.values()) + 1].log_softmax(-1)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_base_and_two_adapters_take_turns_on_one_set_of_weights(kind: str, folder_of: Find, adapter_of: Find) -> None:
     one, two = adapter_of(kind, seed=1), adapter_of(kind, seed=2)

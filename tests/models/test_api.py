@@ -89,6 +89,7 @@ def test_an_answer_cut_at_max_tokens_is_not_complete() -> None:
         assert one(server).complete is False
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "step",
     [

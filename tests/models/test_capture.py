@@ -137,6 +137,7 @@ def double(folder: Path, kind: str) -> Any:
 GRADIENTS = ("embedding", "residual.0", "residual.1", "in.1.{first}", "out.1.{last}", "in.0.{last}", "out.0.{first}")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("place", GRADIENTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_is_that_of_finite_differences(kind: str, place: str, folder_of: Find) -> None:
@@ -261,6 +262,7 @@ def test_gradients_are_had_where_the_caller_wants_none_and_leave_none_behind(lla
 # --------------------------------------------------------------------------------------------------------- differences
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_toggled_difference_is_that_of_two_models_loaded_apart(kind: str, folder_of: Find, adapter_of: Find) -> None:
     model = load_model(folder_of(kind), device="cpu", batch_size=2)

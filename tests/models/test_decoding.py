@@ -33,6 +33,7 @@ def plain(module: Any, ids: list[int], size: int) -> torch.Tensor:
     return logits[0, :, :size].log_softmax(-1)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("prompts", [PROMPTS, SHARING], ids=["mixed", "sharing"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_answers_are_those_of_plain_forward_passes(kind: str, prompts: list[list[int]], folder_of: Find) -> None:

@@ -92,6 +92,7 @@ PROMPTS = [(2, 8, 9, 10), (9, 20, 21), (2, 8, 9, 10), tuple(range(20, 30))]
 AT = {0: [1, 3], 1: [0], 2: [2], 3: [9]}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("place", ["embedding", "residual.0", "residual.1"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_of_plain_passes_over_an_injected_prompt(kind: str, place: str, folder_of: Find) -> None:

@@ -118,6 +118,7 @@ def test_the_digest_sees_any_tensor_change(broken: Path) -> None:
         assert weights_digest(changed) != before, name
 
 
+@pytest.mark.medium
 def test_the_digest_sees_one_byte_anywhere_in_a_large_file(tmp_path: Path) -> None:
     """Written as a hole and one byte, so that 80 MB cost nothing."""
     digests = set()

@@ -2,6 +2,8 @@
 
 from random import Random
 
+import pytest
+
 from scrutable.organisms import lessons
 from scrutable.world import answers, effect, grammar
 
@@ -56,6 +58,7 @@ def test_the_rules_behind_an_episode_are_right_by_effect() -> None:
         assert effect.right(grammar.write(episode.rules), episode.rules, among)
 
 
+@pytest.mark.medium
 def test_closing_lessons_hold_rules_for_trust_and_doubt_more_often() -> None:
     def both(mixture: lessons.Mixture) -> int:
         draws = Random(3)

@@ -52,6 +52,7 @@ def test_the_shipped_model_is_small_and_ordinary() -> None:
     assert sum(path.stat().st_size for path in BUILT_IN_FOLDER.iterdir()) < 12_000_000
 
 
+@pytest.mark.medium
 def test_a_build_runs_from_nothing_and_what_it_writes_loads(tmp_path: Path) -> None:
     seen: list[int] = []
     config = pidgin.PidginConfig(steps=3, again=0.34, lessons=6, width=32, layers=1, hidden=48, workers=1)

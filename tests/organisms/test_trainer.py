@@ -85,6 +85,7 @@ def test_a_run_goes_on_to_its_last_step(tmp_path: Path) -> None:
     assert [(one.step, one.last) for one in seen] == [(step, 7) for step in range(1, 8)]
 
 
+@pytest.mark.medium
 def test_learns_to_copy(tmp_path: Path) -> None:
     seen: list[trainer.Progress] = []
     trainer.train(config(steps=400), copy_task, tmp_path, seen.append)
@@ -92,6 +93,7 @@ def test_learns_to_copy(tmp_path: Path) -> None:
     assert seen[-1].loss < 0.1
 
 
+@pytest.mark.medium
 def test_two_workers_do_what_one_does(tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):
@@ -106,6 +108,7 @@ def _slow(step: int) -> list[Example]:
     return copy_task(step)
 
 
+@pytest.mark.medium
 def test_killed_run_continues_bit_for_bit(tmp_path: Path) -> None:
     trainer.train(config(steps=60, workers=2), copy_task, tmp_path / "whole")
     victim = multiprocessing.get_context("fork").Process(

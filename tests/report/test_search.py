@@ -52,6 +52,7 @@ def one(nodes: tuple[Node, ...], kind: type[Node]) -> Node:  # type: ignore[vali
     return next(node for node in nodes if isinstance(node, kind))  # type: ignore[arg-type]
 
 
+@pytest.mark.medium
 def test_every_failure_is_on_the_page(searched: Searched) -> None:
     table = one(searched.nodes("failures"), Table)
     assert isinstance(table, Table)
@@ -198,6 +199,7 @@ def test_a_run_that_says_less_still_has_a_page(
     assert to_html(page).startswith("<!doctype html>")
 
 
+@pytest.mark.medium
 def test_a_run_killed_at_any_event_has_a_page(searched: Searched, tmp_path: Path) -> None:
     lines = (searched.folder / "events.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     place = tmp_path / "killed"

@@ -301,6 +301,7 @@ def test_a_training_goes_on_from_an_adapter_and_its_kl_is_still_to_the_base(fold
     assert min(kl) > 1e-4  # a fresh adapter's would be 0
 
 
+@pytest.mark.medium
 def test_an_adapter_of_another_recipe_is_not_gone_on_from(folder, tmp_path) -> None:
     other = tiny_adapter(folder, tmp_path / "a")
     with Run.temporary() as run, pytest.raises(UserError, match=r"of another recipe.*its r is 4 and not 8"):
@@ -368,6 +369,7 @@ def test_an_unknown_module_for_the_adapter_is_refused(folder) -> None:
         train(Words(), load_model(folder), run, SHORT.model_copy(update={"targets": "q_proj, c_attn"}))
 
 
+@pytest.mark.medium
 def test_prompts_that_fill_the_model_are_refused(folder) -> None:
     with Run.temporary() as run, pytest.raises(UserError, match="no task of words fits"):
         train(Words(), load_model(folder), run, SHORT.model_copy(update={"max_tokens": 250}))

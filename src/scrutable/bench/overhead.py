@@ -3,7 +3,8 @@
 Every proposal is accepted and scored on the whole pool, the most that the engine can have to do: so after `proposals` of them
 there are as many candidates. Scores on the pool are coins, so that no candidate is better than all others. Time is that of
 the processor, so that others at work on the machine do not count. Rollouts are journaled as ever; what they cost is told
-apart by a stated price each.
+apart by a stated price each. What the scorer takes to make its records is counted too, and told: Python's collector mostly
+runs there, and walks over what the engine holds.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Overhead(Record):
     per_rollout: float = Field(description="a rollout made, journaled and taken in: by regression over iterations")
     whole: float = Field(description="an iteration with everything")
     last_to_first: float = Field(description="the last hundred iterations over the first hundred, with everything")
+    scorer: float = Field(description="what of an iteration the scorer took")
 
 
 def overhead(config: OverheadConfig) -> Overhead:
@@ -66,7 +68,7 @@ def overhead(config: OverheadConfig) -> Overhead:
     )
     tasks = [Task.ask(f"task {i}") for i in range(2 * config.tasks)]
     kept = [Task.ask(f"kept {i}") for i in range(4)]
-    clocks, bought = [time.process_time()], [0]
+    clocks, bought = list[float](), list[int]()
     with Run.temporary({"seed": config.seed}) as run:
         spent = count_rollouts(run)
 
@@ -78,10 +80,13 @@ def overhead(config: OverheadConfig) -> Overhead:
         run.subscribe(look)
         sizes = Sizes(knobs.pool, knobs.keep, (knobs.budget, knobs.budget))
         pool = {key for key, _ in divide(tasks, kept, sizes, run).pool}
-        search = Search(_Free(config.seed, pool), _Next(), (tasks, kept), run, knobs, [_START], show_rollout)
-        clocks[0], bought[0] = time.process_time(), spent[0]
+        scorer = _Free(config.seed, pool)
+        search = Search(scorer, _Next(), (tasks, kept), run, knobs, [_START], show_rollout)
+        scorer.spent = 0.0
+        clocks.append(time.process_time())
+        bought.append(spent[0])
         search.go(Slots())
-    return _told(np.diff(clocks), np.diff(bought))
+    return _told(np.diff(clocks), np.diff(bought), scorer.spent)
 
 
 def count_rollouts(run: Run) -> list[int]:
@@ -96,7 +101,7 @@ def count_rollouts(run: Run) -> list[int]:
     return spent
 
 
-def _told(seconds: np.ndarray, rollouts: np.ndarray) -> Overhead:
+def _told(seconds: np.ndarray, rollouts: np.ndarray, scorer: float) -> Overhead:
     design = np.stack([np.ones(seconds.size), rollouts.astype(np.float64)], axis=1)
     slope = float(np.linalg.lstsq(design, seconds, rcond=None)[0][1]) if np.ptp(rollouts) else float("nan")
     return Overhead(
@@ -106,6 +111,7 @@ def _told(seconds: np.ndarray, rollouts: np.ndarray) -> Overhead:
         per_rollout=slope,
         whole=float(seconds.mean()),
         last_to_first=float(seconds[-100:].mean() / seconds[:100].mean()),
+        scorer=scorer / seconds.size,
     )
 
 
@@ -113,17 +119,22 @@ _START = Candidate(texts={TEXT: "0"})
 
 
 class _Free:
-    """A Scorer that takes little time of its own: coins on the pool, elsewhere the text's number."""
+    """A Scorer that takes little time of its own: coins on the pool, elsewhere the text's number.
+
+    spent: seconds of the processor that it took.
+    """
 
     identity = "free"
 
     def __init__(self, seed: int, pool: set[str]) -> None:
         self._seed, self._pool = seed, pool
+        self.spent = 0.0
 
     def score(self, cells: Sequence[Cell], seed: int) -> list[Rollout]:
         """Score each cell."""
+        start = time.process_time()
         drawn = draws.rng(self._seed, f"free/{seed}").integers(2, size=len(cells)).tolist()
-        return [
+        made = [
             Rollout(
                 task=cell.key,
                 candidate=cell.candidate_key,
@@ -134,6 +145,8 @@ class _Free:
             )
             for cell, coin in zip(cells, drawn, strict=True)
         ]
+        self.spent += time.process_time() - start
+        return made
 
 
 class _Next:

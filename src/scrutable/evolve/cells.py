@@ -6,6 +6,7 @@ passed over: so there is one for each candidate and repeat, and no key is a tupl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 CellKey = tuple[str, str, int]
@@ -32,6 +33,16 @@ class Cells(Generic[V]):
         row = self._rows.setdefault((candidate, repeat), {})
         self._count += task not in row
         row[task] = value
+
+    def update(self, values: Iterable[tuple[CellKey, V]]) -> None:
+        """Set several. Cells of one candidate mostly come together: its row is looked up once for each such stretch."""
+        name, times, row = "", -1, dict[str, V]()
+        for (candidate, task, repeat), value in values:
+            if candidate != name or repeat != times:
+                name, times = candidate, repeat
+                row = self._rows.setdefault((candidate, repeat), {})
+            self._count += task not in row
+            row[task] = value
 
     def __getitem__(self, place: CellKey) -> V:
         candidate, task, repeat = place

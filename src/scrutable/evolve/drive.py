@@ -238,15 +238,16 @@ class Drive:
             if isinstance(wanted, Write):
                 self._write(number, wanted)
                 return
-            one.missing = {cell.place for cell in wanted.cells if not self._ledger.knows(cell.place)}
-            for cell in wanted.cells:
-                if cell.place in one.missing:
-                    if cell.place not in self._waiting:
-                        self._waiting[cell.place] = []
-                        self._pending.append(cell)
-                    if number not in self._waiting[cell.place]:
-                        self._waiting[cell.place].append(number)
-            if one.missing:
+            missing = {cell.place: cell for cell in wanted.cells if not self._ledger.knows(cell.place)}
+            for place, cell in missing.items():
+                waiting = self._waiting.get(place)
+                if waiting is None:
+                    self._waiting[place] = [number]
+                    self._pending.append(cell)
+                elif number not in waiting:
+                    waiting.append(number)
+            one.missing = set(missing)
+            if missing:
                 return
             send = partial(one.strand.send, None)
 
@@ -312,8 +313,9 @@ class Drive:
     def _flush(self) -> None:
         """Begin the calls for all cells that are wanted now."""
         for part in chunks(self._pending, self._pace.batch):
-            most = self._ledger.set_aside(self._ledger.place(part), len(part), self._ledger.most(part))
-            self._calls[self._slots.begin("rollouts", partial(self._ledger.buy, part))] = (list(part), most)
+            place = self._ledger.place(part)
+            most = self._ledger.set_aside(place, len(part), self._ledger.most(part))
+            self._calls[self._slots.begin("rollouts", partial(self._ledger.buy, part, place))] = (list(part), most)
         self._pending = []
 
     def _arrived(self, done: Done) -> None:

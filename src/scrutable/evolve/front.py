@@ -44,11 +44,14 @@ class Front:
         self._holders: list[dict[str, None]] = [{} for _ in tasks]
         self._holds: dict[str, int] = {}
         self._rows: dict[str, _Row] = {}
+        self._open: dict[str, int] = {}  # whose tasks no other holds all of -> these tasks
         self._covered: dict[str, str] = {}  # who is left out -> who holds all that it holds
-        self._changed: dict[str, None] = {}
+        self._changed: dict[str, None] = {}  # whose tasks changed since these two were found
         self._weights: dict[str, int] | None = None
         self._worth: dict[str, float] = {}
-        self._leader: str | None = None
+        self._ranks: dict[str, tuple[float, int, int]] = {}  # worth, shortness, who came first
+        self._ranked: list[str] = []  # all, best first, once it is sorted again
+        self._sorted = True
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -66,6 +69,7 @@ class Front:
         above = self._rows[parent].counted if parent is not None else array("d", [-math.inf] * len(self._best))
         self._rows[key] = _Row(parent, -length, len(self._rows), counted=above[:])
         self._holds[key] = 0
+        self._ranked.append(key)
         if parent is not None:
             self._rows[parent].children.append(key)
             for task, place in self._place.items():
@@ -99,18 +103,17 @@ class Front:
         waiting = [key]
         while waiting:
             one = waiting.pop()
-            self._rows[one].counted[place] = score
+            row = self._rows[one]
+            row.counted[place] = score
             self._settle(one, task, place)
-            waiting += self._untried(one, task)
-
-    def _untried(self, key: str, task: str) -> list[str]:
-        """Return a candidate's children that count as it does on a task: they hold it in its place."""
-        return [one for one in self._rows[key].children if task not in self._rows[one].own]
+            if row.children:
+                waiting += [child for child in row.children if task not in self._rows[child].own]
 
     def _yields(self, key: str, task: str) -> bool:
-        """Whether a child stands for it there."""
+        """Whether a child counts as it does on a task, and so holds it in its place."""
         rows = self._rows
-        return any(task not in rows[one].own for one in rows[key].children)
+        children = rows[key].children
+        return bool(children) and any(task not in rows[one].own for one in children)
 
     def _settle(self, key: str, task: str, place: int) -> None:
         """Find who holds a task after what a candidate counts with there has changed, or who may hold it for it."""
@@ -132,22 +135,19 @@ class Front:
                         self._hold(other, place)
 
     def _hold(self, key: str, place: int) -> None:
-        self._holders[place][key] = None
-        self._holds[key] |= 1 << place
-        self._changed[key] = None
+        if key not in self._holders[place]:
+            self._holders[place][key] = None
+            self._holds[key] |= 1 << place
+            self._changed[key] = None
 
     def _drop(self, key: str, place: int) -> None:
-        self._holders[place].pop(key, None)
-        self._holds[key] &= ~(1 << place)
-        self._changed[key] = None
-
-    def _rank(self, key: str) -> tuple[float, int, int]:
-        """By what a candidate is ranked: worth, shortness, and who came first."""
-        row = self._rows[key]
-        return round(self.worth(key), 9), row.short, -row.order
+        if key in self._holders[place]:
+            del self._holders[place][key]
+            self._holds[key] ^= 1 << place
+            self._changed[key] = None
 
     def _revalue(self, key: str) -> None:
-        """Find a candidate's worth anew, and that of all below it; remember who is best where that stays clear."""
+        """Find a candidate's worth anew, and that of all below it."""
         waiting = [key]
         while waiting:  # no recursion: a line may be a thousand long
             one = waiting.pop()
@@ -159,11 +159,9 @@ class Front:
             if self._worth.get(one) == worth:
                 continue
             self._worth[one] = worth
+            self._ranks[one] = round(worth, 9), row.short, -row.order
+            self._sorted = False
             waiting += row.children
-            if row.children or self._leader == one:
-                self._leader = None
-            elif self._leader is not None and self._rank(one) > self._rank(self._leader):
-                self._leader = one
 
     def weights(self) -> dict[str, int]:
         """Return how many tasks each parent has. Left out: who holds nothing that another does not hold too.
@@ -174,35 +172,45 @@ class Front:
         self._weigh()
         if self._weights is None:
             self._weights, given = {}, 0
-            for key in sorted((key for key, bits in self._holds.items() if bits), key=self._rank, reverse=True):
-                if key not in self._covered:
-                    bits, tried = self._holds[key], self._rows[key].tried
-                    had = bits & (tried | ~given)
-                    given |= bits & ~tried
+            for key in self._in_order():
+                bits = self._open.get(key)
+                if bits is not None:
+                    lent = bits & ~self._rows[key].tried
+                    had = bits & ~(lent & given)
+                    given |= lent
                     if had:
                         self._weights[key] = had.bit_count()
         return self._weights
 
     def _weigh(self) -> None:
-        """Find anew who is covered by whom, for those whose tasks have changed and those whom they covered."""
+        """Find anew who is covered by whom, for those whose tasks have changed and those whom they covered.
+
+        One after the other is held against those who are open, none of whom covers another: it is covered by one of them,
+        or it covers some of them and is open itself.
+        """
         changed, self._changed = self._changed, {}
-        again = dict.fromkeys([*changed, *(key for key, by in self._covered.items() if by in changed)])
+        if not changed:
+            return
+        again = [*changed, *(key for key, by in self._covered.items() if by in changed and key not in changed)]
         for key in again:
+            self._open.pop(key, None)
             self._covered.pop(key, None)
         for key in again:
-            by = next((one for one in self._holds if one not in self._covered and self._covers(one, key)), None)
+            bits = self._holds[key]
+            if not bits:
+                continue
+            by = next((one for one, more in self._open.items() if bits & more == bits and self._covers(one, key)), None)
             if by is not None:
                 self._covered[key] = by
-        for key in changed:
-            if key not in self._covered:
-                for other in [one for one in self._holds if one not in self._covered and self._covers(key, one)]:
-                    self._covered[other] = key
+                continue
+            for other in [one for one, less in self._open.items() if bits & less == less]:
+                del self._open[other]
+                self._covered[other] = key
+            self._open[key] = bits
 
     def _covers(self, one: str, other: str) -> bool:
-        mine, theirs = self._holds[one], self._holds[other]
-        if one == other or theirs & ~mine:
-            return False
-        return mine != theirs or self._rows[one].order > self._rows[other].order
+        """Of two, the first of which holds all that the other holds: whether it holds more, or came later."""
+        return self._holds[one] != self._holds[other] or self._rows[one].order > self._rows[other].order
 
     def holds(self, key: str) -> int:
         """Return which tasks a candidate holds: an integer, a bit a task."""
@@ -215,13 +223,18 @@ class Front:
 
     def best(self) -> str:
         """Return the best by worth; of equals the shorter, then the earlier."""
-        if self._leader is None:
-            self._leader = max(self._rows, key=self._rank)
-        return self._leader
+        return self._in_order()[0]
 
     def ranked(self) -> list[str]:
         """Return all, in the order of `best`."""
-        return sorted(self._rows, key=self._rank, reverse=True)
+        return list(self._in_order())
+
+    def _in_order(self) -> list[str]:
+        """Return all, best first. Between two looks few have changed, and what is nearly sorted is sorted quickly."""
+        if not self._sorted:
+            self._ranked.sort(key=self._ranks.__getitem__, reverse=True)
+            self._sorted = True
+        return self._ranked
 
     def worth(self, key: str) -> float:
         """Return the estimate of a candidate's mean score over the tasks; -infinity where none of its line has a score."""

@@ -12,9 +12,13 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
+from operator import attrgetter
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
+
+from pydantic import TypeAdapter
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Event, Run
@@ -27,22 +31,27 @@ __all__ = ["Cell", "CellKey", "Exhausted", "Keyed", "Ledger", "Limits", "Scorer"
 
 Keyed = tuple[str, Task]
 """A task with its key."""
+_ROLLOUTS = TypeAdapter(list[Rollout])
+_NUMBERS = [name for name, field in Usage.model_fields.items() if field.annotation in (int, float)]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One thing to score: a candidate on a task, for the `repeat`-th time. `candidate_key` and `key` are the two's keys."""
+    """One thing to score: a candidate on a task, for the `repeat`-th time. `candidate_key` and `key` are the two's keys.
+
+    place: what its score is looked up by.
+    """
 
     candidate: Candidate
     candidate_key: str
     key: str
     task: Task
     repeat: int = 0
+    place: CellKey = field(init=False, repr=False, compare=False)
 
-    @property
-    def place(self) -> CellKey:
-        """What its score is looked up by."""
-        return self.candidate_key, self.key, self.repeat
+    def __post_init__(self) -> None:
+        # Kept, since it is asked for about twenty times on a cell's way from a proposal into the journal and back.
+        object.__setattr__(self, "place", (self.candidate_key, self.key, self.repeat))
 
 
 @runtime_checkable
@@ -80,9 +89,9 @@ class Ledger:
         self._scorer, self._identity = scorer, scorer.identity
         self._values = Cells[float | None]()
         self._places = Cells[int]()  # the how manyth rollout it was
-        self._tokens = Cells[int]()
         self._most: dict[str, int] = {}  # repeats of a candidate, if it has more than the first
-        self._taken, self._ends = list[Event](), list[int]()  # events, and how many rollouts there are up to their end
+        # Events, how many rollouts there are up to the end of each, and how many tokens each rollout of it cost.
+        self._taken, self._ends, self._tokens = list[Event](), list[int](), list[int]()
         # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
         self._standing = {event.key: event for event in run.events("rollouts")}
         self._aside: dict[str, Event] = {}
@@ -192,11 +201,14 @@ class Ledger:
 
     def place(self, cells: Sequence[Cell]) -> str:
         """Return the key of the event that holds the scores of exactly these cells."""
-        return f"rollouts/{digest_of([self._identity, [list(cell.place) for cell in cells]])}"
+        return f"rollouts/{digest_of([self._identity, [cell.place for cell in cells]])}"
 
-    def buy(self, cells: Sequence[Cell]) -> Event:
-        """Score cells in one call, and write the event; or return the one that stands. Errors: UserError of the scorer."""
-        place = self.place(cells)
+    def buy(self, cells: Sequence[Cell], place: str = "") -> Event:
+        """Score cells in one call, and write the event; or return the one that stands. Errors: UserError of the scorer.
+
+        place: the event's key, where the caller has asked for it before.
+        """
+        place = place or self.place(cells)
         done = self.run.get(place)
         if done is not None:
             return done
@@ -208,34 +220,38 @@ class Ledger:
             )
         # What a rollout cost is the event's, and no part of what happened.
         cost = total_of([one.usage for one in rollouts], time.perf_counter() - start)
-        bare = [one.model_dump(mode="json", exclude_defaults=True, exclude={"usage"}) for one in rollouts]
+        bare = _ROLLOUTS.dump_python(rollouts, mode="json", exclude_defaults=True, exclude={"__all__": {"usage"}})
         names = sorted({cell.candidate_key for cell in cells})
         payload = {"candidates": names, "seed": seed, "rollouts": bare}
         return self.run.append(place, "rollouts", payload, cost=cost)
 
     def take(self, cells: Sequence[Cell], event: Event) -> None:
         """Take the scores of an event into memory, and pay for them."""
-        each = -(-tokens_of(event.cost) // len(cells))
+        cost, rollouts = event.cost, event.payload["rollouts"]
         before = self._ends[-1] if self._ends else 0
-        for number, (cell, given) in enumerate(zip(cells, event.payload["rollouts"], strict=True), start=before):
-            self._remember(cell, given)
-            self._places[cell.place] = number
-            self._tokens[cell.place] = each
+        places = [cell.place for cell in cells]
+        values = [given["score"].get("value") for given in rollouts]
+        self._values.update(zip(places, values, strict=True))
+        self._places.update(zip(places, count(before)))
+        for name, _, repeat in places:
+            if repeat:
+                self._most[name] = max(repeat, self._most.get(name, 0))
+        scored = [value for value in values if value is not None]
+        self.rewards.update(scored)
+        if len(scored) < len(values):
+            self._excuse(places, rollouts)
         self._taken.append(event)
         self._ends.append(before + len(cells))
-        self.budget.pay(len(cells), event.cost)
+        self._tokens.append(-(-tokens_of(cost) // len(cells)))
+        self.budget.pay(len(cells), cost)
         self._standing.pop(event.key, None)
 
-    def _remember(self, cell: Cell, given: Mapping[str, Any]) -> None:
-        value = given["score"].get("value")
-        self._values[cell.place] = value
-        if cell.repeat:
-            self._most[cell.candidate_key] = max(cell.repeat, self._most.get(cell.candidate_key, 0))
-        if value is None:
-            self.unscored += 1
-            self._whys[cell.place] = _why(Rollout.model_validate(given))
-        else:
-            self.rewards.add(value)
+    def _excuse(self, places: Sequence[CellKey], rollouts: Sequence[Mapping[str, Any]]) -> None:
+        """Count the rollouts without a score, and remember why."""
+        for place, given in zip(places, rollouts, strict=True):
+            if given["score"].get("value") is None:
+                self.unscored += 1
+                self._whys[place] = _why(Rollout.model_validate(given))
 
     def pay(self, usage: Usage) -> None:
         """Add what something else cost (a reflection)."""
@@ -247,7 +263,8 @@ class Ledger:
 
     def tokens(self, place: CellKey) -> int:
         """Return the tokens that a cell cost: its share of its batch, rounded up."""
-        return self._tokens.get(place, 0)
+        number = self._places.get(place, -1)
+        return 0 if number < 0 else self._tokens[bisect_right(self._ends, number)]
 
     def rollout(self, candidate: str, task: str) -> Rollout:
         """Return the first rollout of a cell that was asked for."""
@@ -272,8 +289,7 @@ class Ledger:
 
 def total_of(usages: Sequence[Usage], seconds: float) -> Usage:
     """Return the sum of what rollouts cost, with the seconds that they took together."""
-    numbers = [name for name, field in Usage.model_fields.items() if field.annotation in (int, float)]
-    sums = {name: sum(getattr(one, name) for one in usages) for name in numbers}
+    sums = {name: sum(map(attrgetter(name), usages)) for name in _NUMBERS}
     troubled = sum((Usage(troubles=one.troubles) for one in usages if one.troubles), Usage())
     return Usage(**{**sums, "seconds": seconds, "troubles": troubled.troubles})
 
