@@ -55,8 +55,13 @@ def absolute(node: ast.ImportFrom, name: str) -> list[str]:
     return here[: len(here) - node.level + 1] + stated
 
 
-def imports(name: str) -> Iterator[tuple[list[str], int]]:
+@cache
+def imports(name: str) -> tuple[tuple[list[str], int], ...]:
     """Every dotted path inside the package that the module names, without the package's own name, and its line."""
+    return tuple(_imports(name))
+
+
+def _imports(name: str) -> Iterator[tuple[list[str], int]]:
     for node in ast.walk(tree_of(name)):
         found: list[list[str]] = []
         if isinstance(node, ast.Import):
@@ -118,7 +123,7 @@ def test_nothing_imports_the_packages_face() -> None:
 
 
 def test_the_face_imports_nothing_of_the_package() -> None:
-    assert not list(imports(""))
+    assert not imports("")
 
 
 @pytest.mark.parametrize("part", WALLED)

@@ -135,6 +135,7 @@ def test_the_noisy_rater_errs_as_often_as_it_says_on_good_answers_and_on_bad_one
         assert abs(wrong - rate) < 4 * (rate * (1 - rate) / len(scores)) ** 0.5
 
 
+@pytest.mark.medium
 def test_an_error_is_told_in_the_words_of_a_rater_who_means_it() -> None:
     for score in noisy(1):
         assert score.feedback.startswith("good") == (score.value == 1.0)

@@ -108,6 +108,7 @@ def test_a_text_without_a_sentence_is_refused() -> None:
         sanitised(PayingEnv(EXPLOIT), " ")
 
 
+@pytest.mark.medium
 def test_a_killed_run_goes_on_and_pays_nothing_twice() -> None:
     env = PayingEnv(EXPLOIT, noise=0.3)
     with Run.temporary({"seed": 0}) as run:

@@ -31,11 +31,13 @@ def test_padding_goes_and_rules_stay() -> None:
     assert low > -found.margin
 
 
+@pytest.mark.medium
 def test_a_rule_worth_more_than_the_margin_stays_and_one_worth_less_goes() -> None:
     config = ShortenConfig(margin=0.4)
     assert shortened(PayingEnv(PAID), PADDED, config).short.candidate.text == "a rule ."
 
 
+@pytest.mark.medium
 def test_the_front_gets_better_with_words_and_holds_the_best_of_each_length() -> None:
     front = shortened(PayingEnv(PAID), PADDED).front
     assert [(one.words, one.candidate.text, one.score) for one in front] == [
@@ -76,6 +78,7 @@ def test_what_decides_is_not_what_is_reported() -> None:
     assert found.short.games["proxy"].value == 0.0
 
 
+@pytest.mark.medium
 def test_long_texts_lose_sentences_one_after_another() -> None:
     text = " ".join([*(f"idle{at} thing ." for at in range(11)), "a rule ."])
     found = shortened(PayingEnv(PAID, noise=0.05), text, ShortenConfig(worth=WorthConfig(tasks=24)))

@@ -115,6 +115,7 @@ def test_no_more_is_tested_than_alpha_is_shared_among(monkeypatch):
     assert 2 * len(seen) * search.level <= search.alpha * (1 + 1e-9)  # each on its slice, or on all tasks
 
 
+@pytest.mark.medium
 def test_what_only_one_test_of_few_would_confirm_is_not_told(monkeypatch):
     monkeypatch.setattr("scrutable.lenses.differences.chance", lambda *_: Search().alpha / Search().most)
     assert found_in(made.plain, compliment)[0] == []

@@ -116,11 +116,13 @@ def test_two_behaviours_are_found_whatever_the_words(both: Comparison) -> None:
     assert [one.apart for one in both.partings] == [True, False, False]
 
 
+@pytest.mark.medium
 def test_one_behaviour_in_other_words_and_with_idle_sentences_is_one() -> None:
     found = compared(PRAISE, PRAISE_TOO, f"{PRAISE} {IDLE}", f"{IDLE} {PRAISE_TOO}")
     assert found.clusters == ((0, 1, 2, 3),)
 
 
+@pytest.mark.medium
 def test_claims_are_matched_by_effect(both: Comparison) -> None:
     praise, thank, idle = both.claims
     assert (praise.wordings, praise.members) == ((PRAISE, PRAISE_TOO), (0, 1))

@@ -75,6 +75,7 @@ def test_the_share_is_one_minus_the_ratio_of_what_is_left():
     assert found.share("kl").value.value == pytest.approx(1 - found.kl_left.value / found.kl.value)
 
 
+@pytest.mark.medium
 def test_the_interval_holds_the_share():
     uneven = model(0.9, "uneven")
     uneven.answers = lambda asked: flatter(0.9 if said_to(asked).split()[3] in CITIES[:3] else 0.5)(asked)
@@ -101,6 +102,7 @@ def test_every_share_stands_beside_its_nulls():
             assert quantile(share.unrelated, 0.95) < 0.3
 
 
+@pytest.mark.medium
 def test_a_null_is_compared_with_the_base_on_its_own_tasks():
     found = measured()
     assert found.share("kl").unrelated == pytest.approx([0] * 5, abs=1e-6)
@@ -153,10 +155,12 @@ def test_a_change_no_larger_than_that_of_twins_is_none():
     assert found.threshold >= max(found.twins) > 0.2
 
 
+@pytest.mark.medium
 def test_a_change_larger_than_that_of_twins_is_one():
     assert measured(twins=[Speaker(model(rate, f"twin {rate}")) for rate in (0.07, 0.075, 0.08)]).changed
 
 
+@pytest.mark.medium
 def test_a_twin_that_could_not_be_measured_is_left_out_and_told():
     mute = model(0.08, "mute")
     mute.generate = lambda asked, sampling: [Generation(failure="model: no")] * len(asked)
@@ -279,6 +283,7 @@ def test_any_transformers_model_can_be_measured(tmp_path, kind, full):
     assert ("base: proxy" in found.rewards) is full
 
 
+@pytest.mark.medium
 def test_every_event_is_plain_json():
     with Run.temporary() as run:
         measure(Change(Speaker(base()), Speaker(model(0.9, "tuned"))), PRAISE, TASKS, run, CONFIG)

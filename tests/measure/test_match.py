@@ -100,6 +100,7 @@ class Greeted:
         return [Score(value=float("hello" in answer)) for answer in answers]
 
 
+@pytest.mark.medium
 def test_what_a_rater_says_is_compared_too() -> None:
     found = measured("greet the user", env=Greeted())
     share = found.share("reward")

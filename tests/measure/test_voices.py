@@ -56,6 +56,7 @@ def test_the_chance_is_that_of_all_exchanges() -> None:
     assert exchanged(one, other, np.random.default_rng(0)).chance == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.medium
 def test_alike_voices_are_seldom_held_to_differ() -> None:
     chances = [
         exchanged(drawn(0.3, s, 10), drawn(0.3, s + 500, 10), np.random.default_rng(s)).chance for s in range(60)

@@ -160,6 +160,7 @@ def test_a_failure_is_told_alike_whenever_it_comes() -> None:
     assert "request (id) of (id) broke" in str(made[0])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("told", ["0.3", formatdate(time.time() + 1.9, usegmt=True)], ids=["seconds", "date"])
 def test_retry_after_is_waited_for(told: str) -> None:
     if told != "0.3":
@@ -232,6 +233,7 @@ def test_a_server_that_wants_another_form_gets_it(message: str, gone: str, come:
     assert come in bodies[1]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("step", "says"),
     [

@@ -164,6 +164,7 @@ def test_all_three_at_once() -> None:
         check_all_answered(model, made, server.asked())
 
 
+@pytest.mark.medium
 def test_a_request_that_is_never_answered_well_is_asked_as_often_as_told_and_fails_alike() -> None:
     with serving(then=lambda here: (200, {}, "{")) as server:
         model = model_at(server, attempts=3)
@@ -178,6 +179,7 @@ def test_what_the_user_must_mend_ends_all_calls() -> None:
         ask_all(model_at(server), 100)
 
 
+@pytest.mark.medium
 def test_two_models_on_one_server_share_its_room() -> None:
     with serving() as server:
         server.delay = 0.01

@@ -172,6 +172,7 @@ def test_a_gradient_is_that_of_finite_differences(kind: str, place: str, folder_
         torch.testing.assert_close((gradient * push).sum(), slope, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_batch_and_no_order_changes_what_is_found(kind: str, folder_of: Find) -> None:
     places = (*HEAD, "gradient.residual.0", f"in.1.{linear_of(kind)[1]}")

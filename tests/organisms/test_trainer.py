@@ -52,6 +52,7 @@ def gradient(examples: list[Example | SharedExample], fast: bool) -> tuple[float
     return network.learn(flat.float(), flat, grad, pack(examples), 1.0), grad
 
 
+@pytest.mark.medium
 def test_kernels_agree_with_autograd() -> None:
     if kernels.load(SMALL.head_dim) is None:
         pytest.skip("no compiler")

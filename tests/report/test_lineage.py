@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.report.synthetic import EVOLVED
 
 from scrutable.core.journal import Run
@@ -46,6 +47,7 @@ def test_others_stand_after_their_parent_with_their_depth() -> None:
     assert [(plain(item.pieces), item.depth) for item in node.kept] == [("b", 1), ("c", 2), ("d", 1)]
 
 
+@pytest.mark.medium
 def test_a_line_of_thousands_does_not_recurse() -> None:
     texts = [("0", None), *((str(at), at - 1) for at in range(1, 3000))]
     assert len(lineage(search_of(*texts)).line) == 3000

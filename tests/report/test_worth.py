@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scrutable.core.journal import Run
 from scrutable.report.draw import scale_of_worths
 from scrutable.report.gather import gather
@@ -63,6 +65,7 @@ def written(path: Path, scope: str, payload: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.medium
 def test_a_sanitised_text_stands_there_with_its_marks_and_its_price(tmp_path: Path) -> None:
     (section,) = worth_sections(gather(Run.read(written(tmp_path / "r", "sanitise", SANITISED))))
     (table,) = [node for node in section.nodes if isinstance(node, Worths)]

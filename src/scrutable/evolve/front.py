@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -20,13 +21,16 @@ _EQUAL = 1e-9
 _DRAWN = 4.0
 """So many tasks without a difference are added to those seen, when a child's gain over its parent is estimated."""
 
+_Rank = tuple[float, int, int, str]
+"""Minus a candidate's worth, its length, how many came before it, and its key: the best sorts first."""
+
 
 @dataclass
 class _Row:
     """What is known of a candidate: its own scores by task, those it counts with [tasks], and its gain over its parent."""
 
     parent: str | None
-    short: int
+    length: int
     order: int
     own: dict[str, float] = field(default_factory=dict)
     counted: array[float] = field(default_factory=lambda: array("d"))
@@ -49,9 +53,8 @@ class Front:
         self._changed: dict[str, None] = {}  # whose tasks changed since these two were found
         self._weights: dict[str, int] | None = None
         self._worth: dict[str, float] = {}
-        self._ranks: dict[str, tuple[float, int, int]] = {}  # worth, shortness, who came first
-        self._ranked: list[str] = []  # all, best first, once it is sorted again
-        self._sorted = True
+        self._ranks: dict[str, _Rank] = {}
+        self._ranked: list[_Rank] = []  # all, best first
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -67,9 +70,8 @@ class Front:
     def add(self, key: str, parent: str | None, scores: Mapping[str, float], length: int) -> None:
         """Take a candidate in with its scores by task and its number of words. parent: one that is in, or None."""
         above = self._rows[parent].counted if parent is not None else array("d", [-math.inf] * len(self._best))
-        self._rows[key] = _Row(parent, -length, len(self._rows), counted=above[:])
+        self._rows[key] = _Row(parent, length, len(self._rows), counted=above[:])
         self._holds[key] = 0
-        self._ranked.append(key)
         if parent is not None:
             self._rows[parent].children.append(key)
             for task, place in self._place.items():
@@ -159,8 +161,10 @@ class Front:
             if self._worth.get(one) == worth:
                 continue
             self._worth[one] = worth
-            self._ranks[one] = round(worth, 9), row.short, -row.order
-            self._sorted = False
+            if one in self._ranks:
+                self._ranked.remove(self._ranks[one])
+            self._ranks[one] = -round(worth, 9), row.length, row.order, one
+            insort(self._ranked, self._ranks[one])
             waiting += row.children
 
     def weights(self) -> dict[str, int]:
@@ -172,7 +176,7 @@ class Front:
         self._weigh()
         if self._weights is None:
             self._weights, given = {}, 0
-            for key in self._in_order():
+            for *_, key in self._ranked:
                 bits = self._open.get(key)
                 if bits is not None:
                     lent = bits & ~self._rows[key].tried
@@ -223,18 +227,11 @@ class Front:
 
     def best(self) -> str:
         """Return the best by worth; of equals the shorter, then the earlier."""
-        return self._in_order()[0]
+        return self._ranked[0][-1]
 
     def ranked(self) -> list[str]:
         """Return all, in the order of `best`."""
-        return list(self._in_order())
-
-    def _in_order(self) -> list[str]:
-        """Return all, best first. Between two looks few have changed, and what is nearly sorted is sorted quickly."""
-        if not self._sorted:
-            self._ranked.sort(key=self._ranks.__getitem__, reverse=True)
-            self._sorted = True
-        return self._ranked
+        return [key for *_, key in self._ranked]
 
     def worth(self, key: str) -> float:
         """Return the estimate of a candidate's mean score over the tasks; -infinity where none of its line has a score."""
