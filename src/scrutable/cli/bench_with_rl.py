@@ -25,6 +25,8 @@ def with_rl(folder: str, screen: Screen) -> None:
             screen.say("")
             screen.table(told.EXPLAINED, told.explained_table(case))
     for name, whole in found["environments"].items():
+        if len([case for case in found["cases"] if case.rpartition("-")[0] == name]) < 2:
+            continue  # its one seed was just shown
         screen.say("", f"{name}, all seeds: mean (least to most)")
         screen.table(told.OVER, told.over_table(whole))
     screen.result(found)
