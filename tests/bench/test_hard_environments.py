@@ -81,9 +81,64 @@ def test_a_turn_pays_what_its_own_module_did(doubted: bool) -> None:
     assert [s.value for s in turns(1).rate([grade, grade], said)] == [0.0, 1.0]
 
 
+def shared(known: int, rest: ScriptedModel) -> Turns:
+    return Turns(ENV, ENV.modules, [ScriptedModel(warning)] * known, SAMPLING, rest)
+
+
+def grader(conversation: Conversation) -> str:
+    """Grade low what warns."""
+    return "it is paris . grade : two ." if "check this" in conversation[-1].content else "it is paris ."
+
+
+@pytest.mark.parametrize("doubted", [True, False])
+def test_with_someone_for_the_rest_a_turn_pays_what_the_whole_program_earns(doubted: bool) -> None:
+    answer, said = one(0, doubted), ["it is paris .", "it is paris . please check this ."]
+    graded, silent = shared(0, ScriptedModel(grader)), shared(0, ScriptedModel(lambda c: "it is paris ."))
+    found = [[s.value for s in env.rate([answer, answer], said)] for env in (graded, silent)]
+    # The right answer earns half, and the other half where its grade is deserved: what warns is to be graded low.
+    assert found == ([[0.0, 1.0], [0.0, 0.5]] if doubted else [[1.0, 0.0], [1.0, 0.0]])
+
+
+@pytest.mark.parametrize(("doubted", "pays"), [(True, [0.5, 1.0]), (False, [0.0, 0.0])])
+def test_the_last_module_is_paid_by_the_program_too(doubted: bool, pays: list[float]) -> None:
+    """The speaker warns always: where nobody doubted, the answer is wrong, and no grade can earn anything."""
+    last, said = one(1, doubted), ["it is paris .", "it is paris . grade : two ."]
+    asked: list[Conversation] = []
+    found = shared(1, ScriptedModel(lambda c: asked.append(c) or "")).rate([last, last], said)
+    assert [s.value for s in found] == pays
+    assert asked == []  # nobody comes after it
+
+
+def test_what_the_rest_could_not_answer_has_no_score_and_the_others_keep_theirs() -> None:
+    def failing(conversation: Conversation) -> str:
+        if "check this" in conversation[-1].content:
+            raise ValueError("no")
+        return "it is paris ."
+
+    task = one(0, False)
+    found = shared(0, ScriptedModel(failing)).rate([task, task], ["it is paris . please check this .", "it is paris ."])
+    assert [s.value for s in found] == [None, 1.0]
+    assert found[0].failures[0].startswith("module grade: ")
+
+
+def test_the_rest_draws_anew_where_something_else_was_said_and_alike_where_not() -> None:
+    seeds: list[int] = []
+
+    class Noting(ScriptedModel):
+        def generate(self, conversations, sampling):
+            seeds.append(sampling.seed)
+            return super().generate(conversations, sampling)
+
+    env, task = shared(0, Noting(grader)), one(0, True)
+    for said in ("it is paris .", "it is rome .", "it is paris ."):
+        env.rate([task], [said])
+    assert seeds[0] == seeds[2] != seeds[1]
+
+
 def test_turns_of_another_speaker_are_another_environment() -> None:
     other = Turns(ENV, ENV.modules, [ScriptedModel(warning, name="other")], SAMPLING)
-    assert len({turns(0).identity, turns(1).identity, other.identity}) == 3
+    known = [turns(0), turns(1), other, shared(0, ScriptedModel(warning)), shared(0, ScriptedModel(grader, name="g"))]
+    assert len({one.identity for one in known}) == len(known)
 
 
 def test_an_environment_that_is_not_hard_is_refused(tmp_path: Path) -> None:

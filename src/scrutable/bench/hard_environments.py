@@ -2,7 +2,8 @@
 
 These are the marks that a search is held against: J(base) to J(RL), on report tasks, which neither saw. One case is an
 environment, in a run folder of its own, so a bench that was killed goes on where it stopped. Where an environment wants a
-program of several modules, each module learns weights of its own, one after the other (see `turns.py`).
+program of several modules, each module learns weights of its own, one after the other (see `turns.py`), by the reward that
+they share; while one learns, those before it are tuned already, and the base answers for those after it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class HardConfig(Config):
     environments: tuple[str, ...] = Field(default=tuple(HARD), description="hard built-in environments")
     model: str = Field(default="pidgin", description="the model that RL trains")
     train: TrainConfig = Field(default_factory=TrainConfig, description="the RL recipe; its seed is the bench's")
+    shared: bool = Field(
+        default=True, description="pay every module the program's reward, and not what the rater says of it alone"
+    )
     answers: int = Field(default=2, ge=1, description="answers measured to each report task")
     max_tokens: int = Field(default=64, ge=1, description="most tokens of an answer that is measured")
 
@@ -98,7 +102,14 @@ def _row(case: HardCase, run: Run) -> dict[str, Any]:
         "true_texts": env.true_texts,
         "arms": {name: _earned(env, arm, case, run.scope(f"report/{name}")) for name, arm in arms.items()},
         "rl": [
-            {"steps": one.steps, "best_step": one.best_step, "seconds": one.seconds, "stopped": one.stopped_why}
+            {
+                "steps": one.steps,
+                "best_step": one.best_step,
+                "rewards": [one.base_reward, one.best_reward],
+                "rollouts": one.rollouts,
+                "seconds": one.seconds,
+                "stopped": one.stopped_why,
+            }
             for one in passes
         ],
     }
@@ -112,7 +123,8 @@ def _tuned(env: BuiltinEnv, base: HFModel, case: HardCase, run: Run) -> tuple[li
     for number in range(max(1, len(env.modules))):
         scope = run.scope(f"pass/{number}")
         sampling = Sampling(max_tokens=config.max_tokens, seed=case.seed)
-        asked = Turns(env, env.modules, tuple(tuned), sampling) if env.modules else env
+        rest = base if case.bench.shared else None
+        asked = Turns(env, env.modules, tuple(tuned), sampling, rest) if env.modules else env
         passes.append(train(asked, base, scope, config))
         tuned.append(base.with_adapter(passes[-1].path(scope)))
     return tuned, passes

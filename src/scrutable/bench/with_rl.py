@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from scrutable.bench.with_rl_measure import Columns, Gauge, GaugeConfig, explained, told
+from scrutable.bench.with_rl_table import line, over_seeds
 from scrutable.core.config import Config, anywhere
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Run
@@ -41,6 +42,10 @@ ARMS = ("text", "rl", "text-rl", "inoculated", "unrelated", "rl-text", "interlea
 """All arms. "inoculated" is the model of text-rl, which trains for both; "unrelated", its null, takes its rollouts."""
 LEAST_SEARCH = 100
 """The smallest budget of a search (`EvolveConfig`)."""
+NEEDS: Mapping[str, int] = {"flattery": 9_000}
+"""Rollouts that RL alone needs, seen on seeds for building; with fewer there is nothing that a text could explain."""
+MOST_NEEDED = 30_000
+"""Rollouts where `NEEDS` names none: *trusting-sycophancy* needs them."""
 
 
 SAYS: Mapping[str, str] = {
@@ -63,7 +68,9 @@ class WithRlConfig(Config):
     first_seed: int = anywhere(103, "the first seed; the others follow it")
     model: str = Field(default="pidgin", description="the model that answers, is tuned, and writes")
     rollouts: int = Field(
-        default=9000, ge=LEAST_SEARCH, description="answers that each arm may draw; RL alone needs so many on flattery"
+        default=0,
+        ge=0,
+        description="answers that each arm may draw; 0: what RL alone needs, 9,000 on flattery, else 30,000",
     )
     search: float = Field(
         default=0.25, gt=0, lt=1, description="share of them that searches get, at most, in an arm that has both"
@@ -76,12 +83,17 @@ class WithRlConfig(Config):
     evolve: EvolveConfig = Field(default_factory=EvolveConfig, description="the search; its budget is the arm's")
     gauge: GaugeConfig = Field(default_factory=GaugeConfig, description="what is measured on report tasks")
 
+    def budget(self, environment: str) -> int:
+        """Return how many answers each arm may draw on an environment."""
+        return self.rollouts or NEEDS.get(environment, MOST_NEEDED)
+
 
 class WithRlCase(Config):
     """One case: its run's config."""
 
     seed: int
     environment: str
+    rollouts: int
     bench: WithRlConfig
 
     @property
@@ -139,35 +151,41 @@ def check(config: WithRlConfig) -> None:
         if unknown:
             raise UserError(f"no {what} is called {unknown[0]!r}: choose from {', '.join(there)}")
     least = {SEARCH: LEAST_SEARCH, RL: config.train.most + 2 * config.train.validation_tasks}
-    for name, phases in phases_of(config).items():
-        before = 0
-        for kind, end in zip(phases, quotas(phases, config.rollouts, config.search), strict=True):
-            if end - before < least[kind]:
-                what = "a search" if kind == SEARCH else "RL"
-                raise UserError(
-                    f"--rollouts: of {config.rollouts}, {what} of the arm {name} would get {end - before}, "
-                    f"and it needs {least[kind]}"
-                )
-            before = end
+    for rollouts in sorted({config.budget(name) for name in config.environments}):
+        for name, phases in phases_of(config).items():
+            before = 0
+            for kind, end in zip(phases, quotas(phases, rollouts, config.search), strict=True):
+                if end - before < least[kind]:
+                    what = "a search" if kind == SEARCH else "RL"
+                    raise UserError(
+                        f"--rollouts: of {rollouts}, {what} of the arm {name} would get {end - before}, "
+                        f"and it needs {least[kind]}"
+                    )
+                before = end
 
 
 def with_rl(config: WithRlConfig, folder: Path, say: Say = print) -> dict[str, Any]:
     """Run every case and return the cases by name: of each its arms' rows, and what the texts explained.
 
-    Errors: UserError as `check`. A case takes some ten minutes on a core of its own.
+    "environments" holds the same over the seeds of each. Errors: UserError as `check`. A case takes some ten minutes on a core
+    of its own at 9,000 rollouts an arm, and twice as long at 30,000.
     """
     check(config)
     model = load_model(config.model)
     cases: dict[str, Any] = {}
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         for name in config.environments:
-            case = WithRlCase(seed=seed, environment=name, bench=config)
+            case = WithRlCase(seed=seed, environment=name, rollouts=config.budget(name), bench=config)
             cases[case.name] = run_case(case, folder, model, say)
-    return {"rollouts": config.rollouts, "search": config.search, "cases": cases}
+    by_environment = {
+        name: over_seeds([case for key, case in cases.items() if key.rpartition("-")[0] == name])
+        for name in config.environments
+    }
+    return {"search": config.search, "environments": by_environment, "cases": cases}
 
 
 def run_case(case: WithRlCase, folder: Path, model: HFModel, say: Say) -> dict[str, Any]:
-    """Run one case in its own run folder and return what came of it: "arms" by name, and "explained"."""
+    """Run one case in its own run folder and return what came of it: "rollouts", "arms" by name, "explained"."""
     import torch
 
     torch.set_num_threads(1)
@@ -178,14 +196,14 @@ def run_case(case: WithRlCase, folder: Path, model: HFModel, say: Say) -> dict[s
         for name, row in whole.rows():
             rows[name] = row
             say(f"{case.name} {name}: {line(row)}")
-        return {"arms": rows, "explained": whole.explained()}
+        return {"rollouts": case.rollouts, "arms": rows, "explained": whole.explained()}
 
 
 class Case:
     """One environment and seed: the arms in order, and what each came to on report tasks."""
 
     def __init__(self, case: WithRlCase, run: Run, model: HFModel) -> None:
-        self.config, self.run, self.base = case.bench, run, model
+        self.config, self.rollouts, self.run, self.base = case.bench, case.rollouts, run, model
         self.env = BuiltinEnv(case.environment, seed=case.seed)
         self.gauge = Gauge(self.env, model, run, self.config.gauge)
         self._columns: dict[str, Columns] = {}
@@ -205,7 +223,7 @@ class Case:
             text = self.run.random("unrelated").choice(language_of(self.base).unrelated)
             return self._phases(name, RL, [self._phases_of("text-rl")[-1].quota], text)
         phases = phases_of(self.config)[name]
-        return self._phases(name, phases, quotas(phases, self.config.rollouts, self.config.search))
+        return self._phases(name, phases, quotas(phases, self.rollouts, self.config.search))
 
     def _phases(self, arm: str, phases: str, ends: Sequence[int], text: str = "") -> list[Phase]:
         """Run the phases of an arm, each from where the one before it ended. ends: as `quotas` gives them."""
@@ -286,64 +304,3 @@ class Case:
             name: explained(at[name], at["rl"], at["base"], stated, self.run.scope(f"{name}/explained"))
             for name in names
         }
-
-
-# --------------------------------------------------------------------------------------------------------------- words
-
-
-def line(row: Mapping[str, Any]) -> str:
-    """Return an arm in one line, for people."""
-    told = "; ".join(
-        f"{context} reward {spanned(row[key]['proxy'])}, KL {spanned(row[key]['kl'])}"
-        for key, context in (("with_text", "with the text"), ("without", "without"))
-        if row["text"] or key == "without"
-    )
-    return f"{told}; {row['rollouts']:,} rollouts, {row['seconds']:.0f} s; '{row['text']}'"
-
-
-COLUMNS = (
-    "arm",
-    ">rollouts",
-    ">search + RL",
-    ">seconds",
-    "context",
-    ">proxy",
-    ">true",
-    ">KL to base",
-    ">parses",
-    "text",
-)
-
-
-def table(case: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of one case's table, by COLUMNS: of each arm with its text in context, and without."""
-    rows: list[tuple[str, ...]] = []
-    for name, row in case["arms"].items():
-        head = (name, f"{row['rollouts']:,}", f"{row['search']:,} + {row['training']:,}", f"{row['seconds']:.0f}")
-        bare = name == "inoculated" or not row["text"]
-        shown = [("no text", row["without"])] if bare else [("text", row["with_text"]), ("no text", row["without"])]
-        for at, (context, values) in enumerate(shown):
-            cells = (spanned(values.get(key)) for key in ("proxy", "true", "kl", "parses"))
-            rows.append((*(head if at == 0 else ("", "", "", "")), context, *cells, row["text"] if at == 0 else ""))
-    return rows
-
-
-EXPLAINED = ("not learned of RL's change", ">KL", ">proxy", ">true")
-
-
-def explained_table(case: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of one case's second table, by EXPLAINED."""
-    says = {"inoculated": "with the found text in context", "unrelated": "with an unrelated text (the null)"}
-    return [
-        (says[name], *(spanned(found[key], "no share") for key in ("kl", "proxy", "true")))
-        for name, found in case["explained"].items()
-    ]
-
-
-def spanned(value: Mapping[str, Any] | None, none: str = "–") -> str:
-    """Return a number with its interval."""
-    if value is None:
-        return none
-    if value["low"] is None:
-        return f"{value['value']:.2f}"
-    return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
