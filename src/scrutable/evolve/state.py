@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import zip_longest
 
 from scrutable.core.accounts import Interval
@@ -159,16 +159,18 @@ class State:
         rest = [] if self._beside else [pair for pair in self._order(parent.key) if pair[0] not in names]
         found = list[tuple[str, Keyed]]()
         for tasks in (shown, rest):
-            queues = [
-                [
-                    (name, pair)
-                    for name in self._unseen.get(pair[0], ())
-                    if (name, pair[0]) not in handed and name != parent.key
-                ]
-                for pair in tasks
-            ]
-            found += [one for row in zip_longest(*queues) for one in row if one is not None]
-        return tuple(found[: self._contrasts])
+            queues = [self._waiting(parent.key, pair, handed) for pair in tasks]
+            for row in zip_longest(*queues):  # no further than is wanted: there may be hundreds of thousands
+                found += [one for one in row if one is not None]
+                if len(found) >= self._contrasts:
+                    return tuple(found[: self._contrasts])
+        return tuple(found)
+
+    def _waiting(self, parent: str, pair: Keyed, handed: Set[tuple[str, str]]) -> Iterator[tuple[str, Keyed]]:
+        """Yield whose answers to a task no writer saw or is handed now."""
+        for name in self._unseen.get(pair[0], ()):
+            if name != parent and (name, pair[0]) not in handed:
+                yield name, pair
 
     def _is_closed(self, key: str, seen: int, *, agreed: bool) -> bool:
         """Whether a text need not be tried again. agreed: several samples wrote it, so that lost screenings do not close it."""
