@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.cut import Killed
 from tests.evolve.late import (
+    TWO,
     BoundedScorer,
     Latency,
     LateScorer,
@@ -14,13 +15,14 @@ from tests.evolve.late import (
     journaled,
     searched,
 )
+from tests.evolve.toy import ToyEnv
 
 from scrutable.core.errors import UserError
 from scrutable.core.journal import Event, Run, differing_keys, events_equal
-from scrutable.core.records import Rollout, Score, Usage
+from scrutable.core.records import Candidate, Rollout, Score, Usage
 from scrutable.evolve.budget import tokens_of
 from scrutable.evolve.engine import EvolveResult
-from scrutable.evolve.ledger import Cell
+from scrutable.evolve.ledger import Cell, Ledger, Limits
 
 MODES = ("deterministic", "throughput")
 TIGHT = {"ahead": 8, "budget": 400, "tested": 6, "look": 4, "patience": 50}
@@ -277,6 +279,26 @@ def test_cut_off_after_any_event_a_search_goes_on(mode: str, limits: dict[str, i
                 assert sum(tokens_of(event.cost) for event in searching) <= limits["tokens"]
         if mode == "deterministic":
             assert not differing_keys(tmp_path / "whole", place)
+
+
+@pytest.mark.medium
+def test_what_was_paid_for_and_is_not_come_to_again_counts_too(tmp_path: Path) -> None:
+    """Of an ask that is refused as a whole after a kill, a part may have been bought before it."""
+    settings = {"mode": "throughput", "budget": 350, "patience": 50}
+    with Run.open(tmp_path / "whole", {"seed": 4}) as run:
+        searched(run, **settings)
+        count = len(before_the_end(run))
+    cut_after(tmp_path / "again", tmp_path / "whole", count // 2)
+    with Run.open(tmp_path / "again", {"seed": 4}) as run:
+        one = Candidate(texts={"text": "said once ."})
+        stray = Cell(one, one.key, "lost", ToyEnv(TWO).tasks("search")[0])
+        Ledger(run, LateScorer(Latency(0, 0)), Limits(1)).buy([stray])
+        found, scorer = searched(run, **settings)
+        assert stray.place not in scorer.paid
+        assert found.rollouts == journaled(run).total() <= 350
+    with Run.open(tmp_path / "again", {"seed": 4}) as run:
+        again, scorer = searched(run, **settings)
+        assert again == found
 
 
 @pytest.mark.medium

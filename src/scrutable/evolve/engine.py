@@ -259,7 +259,8 @@ class Search:
         ranked = [self.state.accepted[key] for key in self.state.front.ranked()]
         spread = self.state.spread()
         says = "choosing the best text, trying it without each of its sentences, scoring it on fresh tasks"
-        self.run.append("stage/end", "stage", {"name": "end", "says": says, "seconds_expected": None, "total": None})
+        told = {"name": "end", "says": says, "seconds_expected": None, "total": None}
+        self.ledger.settle(self.run.append("stage/end", "stage", told).key)
         self.ledger.limits = Limits(self.config.budget, self.config.tokens, None, self.config.money)
         config = self.config
         standard = Standard(config.false_accept, config.false_reject, config.effect, config.bound or spread)

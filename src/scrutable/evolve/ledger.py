@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from operator import attrgetter
 from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
@@ -95,6 +95,7 @@ class Ledger:
         # Paid for before this ledger was, and not taken yet; and those of them that are set aside.
         self._standing = {event.key: event for event in run.events("rollouts")}
         self._aside: dict[str, Event] = {}
+        self._settled = set[str]()  # of them, paid for and not taken
 
     @property
     def limits(self) -> Limits:
@@ -194,6 +195,19 @@ class Ledger:
         self.budget.set_aside(rollouts, most)
         return most
 
+    def settle(self, until: str) -> None:
+        """Pay for what was bought before event `until` and never taken.
+
+        A run that was stopped may have bought a part of what, when it goes on, is refused as a whole.
+        """
+        for event in takewhile(lambda one: one.key != until, self.run.events()):
+            if event.key in self._standing and event.key not in self._settled:
+                count = len(event.payload["rollouts"])
+                if self._aside.pop(event.key, None) is not None:
+                    self.budget.free(count, event.cost)
+                self.budget.pay(count, event.cost)
+                self._settled.add(event.key)
+
     def unpaid(self, cells: Iterable[Cell]) -> list[Cell]:
         """Return those that are neither known nor set aside as paid for, each by a call of its own."""
         fresh = [cell for cell in cells if not self.knows(cell.place)]
@@ -243,7 +257,8 @@ class Ledger:
         self._taken.append(event)
         self._ends.append(before + len(cells))
         self._tokens.append(-(-tokens_of(cost) // len(cells)))
-        self.budget.pay(len(cells), cost)
+        if event.key not in self._settled:
+            self.budget.pay(len(cells), cost)
         self._standing.pop(event.key, None)
 
     def _excuse(self, places: Sequence[CellKey], rollouts: Sequence[Mapping[str, Any]]) -> None:
