@@ -102,6 +102,7 @@ class Usage(Record):
 
 
 _SUMMED = tuple(name for name in Usage.model_fields if name != "troubles")
+_NOTHING = Usage()  # one for all: there are as many as answers
 
 
 class Generation(Record):
@@ -114,7 +115,7 @@ class Generation(Record):
     complete: bool = Field(default=True, description="False when the answer was cut at max_tokens")
     failure: str | None = None
     reasoning: str = Field(default="", description="what it thought first, where a server sends that apart")
-    usage: Usage = Field(default_factory=Usage)
+    usage: Usage = Field(default_factory=lambda: _NOTHING)
 
 
 class Candidate(Record):
@@ -145,5 +146,5 @@ class Rollout(Record):
     answer: str
     score: Score
     repeat: int = 0
-    usage: Usage = Field(default_factory=Usage)
+    usage: Usage = Field(default_factory=lambda: _NOTHING)
     failure: str | None = Field(default=None, description="set when the model could not answer; the score is None then")
