@@ -46,8 +46,8 @@ class Searched(Protocol):
         """Take in what it came to; return why the search should stop, or nothing."""
         ...
 
-    def fresh(self, cells: Sequence[CellKey], seen: int) -> int:
-        """Return how many of these were not charged by the first `seen` commits."""
+    def fresh(self, cells: Sequence[CellKey], seen: int) -> list[CellKey]:
+        """Return those that were not charged by the first `seen` commits."""
         ...
 
     @property
@@ -279,7 +279,8 @@ class Drive:
     def _own_refusal(self, one: _Running, wanted: Ask) -> str:
         """Return why an ask does not fit into what was set aside for its proposal; of what it has, what it cost counts."""
         have = set(one.own)
-        new = [c for c in wanted.cells if c.place not in have and self._search.fresh([c.place], one.seen)]
+        fresh = set(self._search.fresh([cell.place for cell in wanted.cells], one.seen)) - have
+        new = [cell for cell in wanted.cells if cell.place in fresh]
         fits = len(have) + len(new) <= one.allowed
         if fits and self._ledger.limits.tokens is not None:
             cost = sum(self._ledger.tokens(place) for place in one.own) + tokens_of(self._ledger.most(new))

@@ -243,8 +243,8 @@ class Search:
     def _at_target(self) -> str:
         return f"the target {self.config.target:g} was reached"
 
-    def fresh(self, cells: Sequence[CellKey], seen: int) -> int:
-        """Return how many of these were not charged by the first `seen` commits."""
+    def fresh(self, cells: Sequence[CellKey], seen: int) -> list[CellKey]:
+        """Return those that were not charged by the first `seen` commits."""
         return self.state.fresh(cells, seen)
 
     @property

@@ -71,7 +71,9 @@ def finish(ledger: Ledger, base: Candidate, ranked: Sequence[Candidate], parts: 
     best = ranked[0]
     final = len(parts.final) * ledger.repeats
     try:
-        spare = max(0, ledger.left - 2 * final)  # a half of it is for the pruning: idle sentences are commoner than bad choices
+        spare = max(
+            0, ledger.left - 2 * final
+        )  # a half of it is for the pruning: idle sentences are commoner than bad choices
         best = _chosen(ledger, ranked, parts.choose, replace(rule, least=0.0), kept=2 * final + spare // 2)
         if best.key != base.key:
             tasks = [*parts.choose, *(parts.pool if len(parts.choose) < _FEW else ())]

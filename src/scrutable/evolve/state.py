@@ -270,9 +270,9 @@ class State:
         """Whether a cell was charged by a commit, or to a start."""
         return cell in self._paid
 
-    def fresh(self, cells: Iterable[CellKey], seen: int) -> int:
-        """Return how many of these cells were not charged by the first `seen` commits."""
-        return sum(self._paid.get(cell, seen) >= seen for cell in cells)
+    def fresh(self, cells: Iterable[CellKey], seen: int) -> list[CellKey]:
+        """Return those of these cells that were not charged by the first `seen` commits."""
+        return [cell for cell in cells if self._paid.get(cell, seen) >= seen]
 
     # ---------------------------------------------------------------------------------------------------------- looks
 
