@@ -128,7 +128,7 @@ def searched(
         run,
         settings,
         [Candidate(texts={"text": text}) for text in starts],
-        slots=Slots(slots, max(2, settings.ahead)),
+        slots=Slots(slots, max(2, settings.under_way(inline=False))),
     )
     return found, scorer
 

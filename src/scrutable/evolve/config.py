@@ -13,6 +13,7 @@ from scrutable.evolve.drive import Mode
 from scrutable.evolve.finish import Worth
 from scrutable.evolve.reflection import ReflectConfig
 
+_AHEAD = 4  # of a served model: so many wait for it at once that its slots stay in use
 SEED_ALONE = "budgets of seconds and money depend on more than the seed: use mode throughput for them"
 
 
@@ -38,7 +39,11 @@ class EvolveConfig(Config):
         default="deterministic",
         description="deterministic: the seed alone decides the result; throughput: what ends first is used first",
     )
-    ahead: int = Field(default=4, ge=1, description="proposals under way at once")
+    ahead: int | None = Field(
+        default=None,
+        ge=1,
+        description="proposals under way at once; None: 4 of a served model, 1 of a local one, whose batches more would fill",
+    )
     proposals: int = Field(default=200, ge=0, description="most proposals")
     patience: int = Field(default=16, ge=1, description="stop after this many proposals without a better text")
     target: float | None = Field(
@@ -88,6 +93,10 @@ class EvolveConfig(Config):
     batch: int = Field(default=256, ge=1, description="rollouts that a local model makes at once")
     slots: int = anywhere(32, "rollouts of a served model under way at once", ge=1)
     reflect: ReflectConfig = Field(default_factory=ReflectConfig, description="how texts are asked for")
+
+    def under_way(self, *, inline: bool) -> int:
+        """Return how many proposals are under way at once. inline: calls are made one after the other, so none is waited for."""
+        return self.ahead or (1 if inline else _AHEAD)
 
     @model_validator(mode="after")
     def _seed_alone(self) -> Self:

@@ -81,7 +81,7 @@ def evolve(
         and not getattr(model, "price", lambda read, written: 0.0)(1000, 1000)
     ):
         raise UserError("a budget of money needs prices: give --served-price-in and --served-price-out")
-    slots = Slots(config.slots, max(2, config.ahead)) if isinstance(model, ServedModel) else Slots()
+    slots = Slots(config.slots, max(2, config.under_way(inline=False))) if isinstance(model, ServedModel) else Slots()
     return search(scorer, writer, (searched, kept), run.scope("evolve"), config, starts, slots=slots)
 
 

@@ -27,7 +27,7 @@ def pace_of(
     limited = config.tokens is not None
     return Pace(
         mode=config.mode,
-        ahead=config.ahead,
+        ahead=config.under_way(inline=inline),
         proposals=config.proposals,
         most=(shown + screened + tested) * config.repeats,
         least=min(first, shown + screened + tested) * config.repeats,

@@ -143,7 +143,7 @@ class BlackboxLens:
         }
         settings = config.search.model_copy(update=told)
         served = isinstance(change.before.model, ServedModel)
-        slots = Slots(settings.slots, max(2, settings.ahead)) if served else Slots()
+        slots = Slots(settings.slots, max(2, settings.under_way(inline=False))) if served else Slots()
         parts = [task for _, task in searched], [task for _, task in held]
         starts = [Candidate(texts={TEXT: ""})]
         return search(scorer, writer, parts, ear.tab.run, settings, starts, show, slots)
