@@ -66,6 +66,16 @@ def test_a_measured_text_is_called_by_where_it_is_from(tmp_path: Path) -> None:
     assert labels == ["read from the weights", "evolved on the environment", "the text given", "in what is left"]
 
 
+def test_a_text_that_was_heard_only_was_not_read_from_weights(tmp_path: Path) -> None:
+    """Of two served models there are no weights to read."""
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        for lens in ("blackbox", "interview"):
+            run.append(f"{lens}/a/account", "account", Account(lens=lens, claims=(Claim(says="a", text="a"),)))
+        run.append("measure/fidelity/a", "fidelity", {"fidelity": fidelity("a", 0.9)})
+    heard = gather(Run.read(tmp_path / "run")).measured
+    assert [one.label for one in heard] == ["seen in the answers and said by the tuned model itself"]
+
+
 def test_a_text_that_was_read_and_evolved_is_called_both(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", CONFIG) as run:
         run.append("distill/a/account", "account", Account(lens="distill", claims=(Claim(says="a", text="a"),)))

@@ -13,7 +13,7 @@ from scrutable.core.accounts import Claim, Fidelity, Match, Share, Slice
 from scrutable.core.records import digest_of
 from scrutable.core.stats import quantile
 from scrutable.report.comparison import first_of
-from scrutable.report.gather import Facts, Measured, Reading, Search
+from scrutable.report.gather import SEEN, Facts, Measured, Reading, Search
 from scrutable.report.lineage import chosen
 from scrutable.report.nodes import Bar, Bars, First, Left, Sentence, Sentences, Standing, Standings
 from scrutable.report.search import own_searches, standings
@@ -152,15 +152,11 @@ def _taught(facts: Facts) -> tuple[Sentences, ...]:
     return tuple(found[:FIRST_READINGS])
 
 
-_SEEN = {"tokens": "seen in the words", "blackbox": "seen in the answers"}
-"""Where lenses that open no model have it from."""
-
-
 def _from_account(reading: Reading, label: str, most: int) -> Sentences:
     account = reading.account
     claims = account.claims
     return Sentences(
-        label=_SEEN.get(account.lens) or label or "read, not measured yet",
+        label=SEEN.get(account.lens) or label or "read, not measured yet",
         lens=account.lens,
         sentences=tuple(
             Sentence(

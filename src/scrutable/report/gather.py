@@ -24,6 +24,12 @@ PAUSE = 600.0
 """Seconds without an event that count as a pause, not as work: a run was stopped and gone on with."""
 READ, EVOLVED, GIVEN = "read from the weights", "evolved on the environment", "the text given"
 LEFT = "in what is left"
+SEEN = {
+    "tokens": "seen in the words",
+    "blackbox": "seen in the answers",
+    "interview": "said by the tuned model itself",
+}
+"""Where lenses that open no model have it from."""
 
 
 @dataclass
@@ -86,11 +92,12 @@ def _label(scope: str, text: str, readings: list[Reading], searches: list[Search
         return LEFT
     own = [search for search in searches if search.scope.split("/")[-1] == "evolve"]  # a lens may search, too
     ended = [search.tried[search.chosen] for search in own if search.chosen in search.tried]
-    found = {
-        READ: any(reading.account.text == text for reading in readings if not reading.of_remainder),
-        EVOLVED: any(tried.candidate.text == text for tried in ended),
-    }
-    return " and ".join(label for label, here in found.items() if text and here) or GIVEN
+    lenses = [reading.account.lens for reading in readings if reading.account.text == text and not reading.of_remainder]
+    found = [SEEN.get(lens, READ) for lens in lenses]
+    found = [READ] if READ in found else found
+    if any(tried.candidate.text == text for tried in ended):
+        found.append(EVOLVED)
+    return (text and " and ".join(dict.fromkeys(found))) or GIVEN
 
 
 def _left(scope: str) -> bool:
