@@ -22,7 +22,7 @@ from scrutable.core.errors import UserError, one_line
 from scrutable.core.records import Record, Usage
 
 Payload = Mapping[str, Any] | Record
-LONG = 1000  # bytes of JSON from which on a payload is kept as such, and so is one with members of its own
+LONG = 1000  # bytes of JSON from which on a payload is kept as such
 SYNC_SECONDS = 1.0  # a kill loses nothing; a power cut may lose the events of this long, which are then owed again
 
 
@@ -197,8 +197,8 @@ class Store:
 
 
 def _packed(said: str) -> Mapping[str, Any] | bytes:
-    """Return a payload's JSON as an event keeps it: as bytes where it is long or deep."""
-    if len(said) >= LONG or said.find("{", 1) > 0 or "[" in said:
+    """Return a payload's JSON as an event keeps it: as bytes where it is long."""
+    if len(said) >= LONG:
         return said.encode("utf-8", "surrogatepass")
     found: dict[str, Any] = json.loads(said)
     return found
