@@ -77,7 +77,7 @@ def test_the_budget_is_never_exceeded(budget: int) -> None:
 
 
 def test_the_search_leaves_the_reserve_for_the_end() -> None:
-    found = ran(config=EvolveConfig(budget=600, reserve=0.3, patience=200))
+    found = ran(config=EvolveConfig(budget=600, reserve=0.3, patience=50, ahead=4))
     told = re.fullmatch(
         r"the next (\d+) rollouts do not fit: of 420, (\d+) are spent \(180 more are reserved for the end\)",
         found.stopped,
